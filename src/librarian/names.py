@@ -1,0 +1,160 @@
+"""Value types for everything that names something; each refuses what could escape its root.
+
+All are ``str`` subclasses, made only by parsing: a value of the type is a proof that the rules hold.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from typing import Final, NewType, Self
+
+from librarian.errors import BadName
+
+FileId = NewType("FileId", int)
+StoreId = NewType("StoreId", int)
+PeerId = NewType("PeerId", int)
+AccountId = NewType("AccountId", int)
+RuleId = NewType("RuleId", int)
+BatchId = NewType("BatchId", int)
+TransferId = NewType("TransferId", int)
+
+#: Longest file name in bytes; an index row of PostgreSQL holds 2,704.
+NAME_BYTES: Final = 1024
+#: Longest member path in bytes; with a root it must stay below PATH_MAX (4,096).
+MEMBER_BYTES: Final = 2048
+#: Longest part of a path in bytes: NAME_MAX of ext4, XFS, Lustre and GPFS.
+PART_BYTES: Final = 255
+#: Top-level entries with this prefix belong to the store itself.
+RESERVED_PREFIX: Final = ".librarian"
+
+_LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+
+def _has_control(text: str) -> bool:
+    # isprintable() is a fast way to say "certainly none"; it also rejects spaces such as U+00A0.
+    return not text.isprintable() and any(unicodedata.category(c) == "Cc" for c in text)
+
+
+def _check_path(text: object, *, what: str, limit: int) -> None:
+    if not isinstance(text, str) or not text:
+        raise BadName(f"the {what} is empty", remedy="Give a relative path such as '2026/11/book-001'.")
+    try:
+        raw = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadName(f"the {what} {text!r} is not valid UTF-8", remedy="Rename it; names are UTF-8.") from error
+    if len(raw) > limit:
+        raise BadName(f"the {what} has {len(raw):,} bytes, more than {limit:,}", remedy="Use a shorter name.")
+    if _has_control(text):
+        raise BadName(f"the {what} {text!r} has a control character", remedy="Rename it without control characters.")
+    for part in text.split("/"):
+        if part in ("", ".", ".."):
+            raise BadName(
+                f"the {what} {text!r} has the part {part!r}",
+                remedy="Give a relative path without '.', '..', empty parts, or a slash at either end.",
+            )
+        if len(part.encode()) > PART_BYTES:
+            raise BadName(f"a part of the {what} {text[:80]!r} is longer than {PART_BYTES} bytes", remedy="Shorten it.")
+
+
+class FileName(str):
+    """The name of a file: a relative path of 1 to 1,024 bytes of UTF-8, unique at a site."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Parse *text*.
+
+        Raises
+        ------
+        BadName
+            *text* is empty, absolute, too long, not UTF-8, has control characters, an empty, ``.`` or ``..``
+            part, or starts with ``.librarian``.
+        """
+        if isinstance(text, cls):
+            return text
+        _check_path(text, what="name", limit=NAME_BYTES)
+        if text.startswith(RESERVED_PREFIX):
+            raise BadName(f"the name {text!r} is reserved", remedy=f"Names may not start with '{RESERVED_PREFIX}'.")
+        return super().__new__(cls, text)
+
+    @classmethod
+    def trusted(cls, text: str) -> Self:
+        """Take a name that was parsed before (read from the catalog) without looking again."""
+        return str.__new__(cls, text)
+
+    @property
+    def ancestors(self) -> tuple[str, ...]:
+        """Every proper prefix that ends before a slash, shortest first: ``a/b/c`` → ``a``, ``a/b``."""
+        parts = self.split("/")
+        return tuple("/".join(parts[:depth]) for depth in range(1, len(parts)))
+
+
+class MemberPath(str):
+    """A path inside a book: relative, 1 to 2,048 bytes of UTF-8."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Parse *text*; raises BadName on the same grounds as FileName, the reserved prefix aside."""
+        if isinstance(text, cls):
+            return text
+        _check_path(text, what="member path", limit=MEMBER_BYTES)
+        return super().__new__(cls, text)
+
+
+class Token(str):
+    """The name of a staging directory: 32 lowercase hexadecimal digits, not guessable."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        """Parse *text*; raises BadName."""
+        if not isinstance(text, str) or not _TOKEN.fullmatch(text):
+            raise BadName("a token is 32 lowercase hexadecimal digits", remedy="Use the token as it was given.")
+        return super().__new__(cls, text)
+
+    @classmethod
+    def mint(cls) -> Self:
+        """A new random token."""
+        return str.__new__(cls, secrets.token_hex(16))
+
+
+class _Label(str):
+    """A short name for something configured: ``[a-z0-9][a-z0-9._-]*``, at most 63 characters."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:
+        if not isinstance(text, str) or not _LABEL.fullmatch(text):
+            raise BadName(
+                f"{str(text)[:80]!r} is not a {cls.__name__}",
+                remedy="Use 1 to 63 lowercase letters, digits, '.', '_' or '-', starting with a letter or digit.",
+            )
+        return super().__new__(cls, text)
+
+
+class SiteName(_Label):
+    """The name of a site; a peer is known by its site's name, and its account has the same name."""
+
+    __slots__ = ()
+
+
+class StoreName(_Label):
+    """The name of a store within its site."""
+
+    __slots__ = ()
+
+
+class AccountName(_Label):
+    """The name of an account."""
+
+    __slots__ = ()
+
+
+class RuleName(_Label):
+    """The name of a replication rule."""
+
+    __slots__ = ()
