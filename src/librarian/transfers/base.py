@@ -1,0 +1,99 @@
+"""The contract of a transfer engine: how bytes travel to a peer's staging.
+
+The key from ``prepare`` is stored in the catalog *before* ``submit``; submitting the same key again yields the same
+transfer. Unknown is not failed: trouble with the network or with credentials never changes what is known about a
+transfer. The last word on an item is the destination's own measurement, not the engine's list.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from librarian.names import SiteName, StoreName, Token
+    from librarian.states import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One payload of a job: from ``source`` to ``<entry point>/<token>/payload``."""
+
+    uuid: str
+    token: Token
+    source: Path
+    kind: Kind
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one batch moves, and whither."""
+
+    peer: SiteName
+    store: StoreName
+    #: The pinned entry point's address and staging path, as the engine needs them.
+    address: str
+    staging: str
+    items: tuple[Item, ...]
+
+
+class Phase(StrEnum):
+    """What an engine says about a transfer."""
+
+    ACTIVE = "active"
+    #: A human must act.
+    HELD = "held"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    #: The engine knows no such key: submit again, same key, same staging.
+    LOST = "lost"
+    #: The engine cannot be asked now.
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """One answer about one transfer; ``failed_items`` maps an item's uuid to the reason, once it has ended."""
+
+    phase: Phase
+    bytes_done: int = 0
+    reason: str = ""
+    failed_items: Mapping[str, str] = field(default_factory=dict)
+
+
+class TransferEngine(ABC):
+    """One way for bytes to travel."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    async def prepare(self) -> str:
+        """A key for a new transfer; nothing moves yet."""
+
+    @abstractmethod
+    async def submit(self, job: Job, key: str) -> str:
+        """Start *job* under *key*, and return a handle. A repeat with the same key gives the same transfer.
+
+        Raises
+        ------
+        PeerUnavailable
+            Not started as far as we know; submit the same key again.
+        """
+
+    @abstractmethod
+    async def inspect(self, handles: Sequence[str]) -> dict[str, Progress]:
+        """How far the transfers are; never raises for what is merely unknown."""
+
+    @abstractmethod
+    async def cancel(self, handle: str) -> None:
+        """Stop it. Cancelling what has ended or is unknown does nothing."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stop everything that runs in this process; a later submit with the same key resumes it."""

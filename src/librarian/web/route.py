@@ -1,0 +1,70 @@
+"""What a route is: one row of the table that the server, the permission test and the API description all read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from librarian.states import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp import web
+    from pydantic import BaseModel
+
+    from librarian.catalog.records import Account
+    from librarian.errors import LibrarianError
+    from librarian.site import Site
+
+Body = TypeVar("Body")
+Query = TypeVar("Query")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Generic[Body, Query]):
+    """One request, already authenticated, permitted, parsed and validated."""
+
+    request: web.Request
+    site: Site
+    #: None only where the route needs no account.
+    caller: Account
+    body: Body
+    query: Query
+    request_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A JSON answer with a status and headers; a handler may also return a prepared ``StreamResponse``."""
+
+    body: BaseModel | None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """One method on one path.
+
+    ``roles`` are the roles that open it (roles above them included); empty: anybody, without credentials.
+    ``body`` is a model (or a union of models for "one or a list"); None with ``streams`` False: no body is read.
+    ``streams``: the handler reads ``call.request.content`` itself.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[Call], Awaitable[Answer | web.StreamResponse]]  # type: ignore[type-arg]
+    summary: str
+    roles: frozenset[Role]
+    body: object | None = None
+    query: type[BaseModel] | None = None
+    answer: object | None = None
+    statuses: tuple[int, ...] = (200,)
+    refusals: tuple[type[LibrarianError], ...] = ()
+    streams: bool = False
+    #: Bytes of JSON body that are read at most.
+    body_limit: int = 4 * 1024 * 1024
+    tag: str = ""

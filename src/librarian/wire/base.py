@@ -1,0 +1,53 @@
+"""What all request and response models share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic.functional_validators import AfterValidator
+
+from librarian.checksum import Checksum
+from librarian.names import AccountName, FileName, MemberPath, RuleName, SiteName, StoreName, Token
+
+#: Sent by both sides in the ``Librarian-Protocol`` header; grows when an older side would misunderstand.
+PROTOCOL: Final = 1
+PROTOCOL_HEADER: Final = "Librarian-Protocol"
+#: The most items in one list request.
+LIST_ITEMS: Final = 4096
+#: SQL integers end at 2**63 - 1.
+BIGGEST: Final = 2**63 - 1
+
+FileNameText = Annotated[str, AfterValidator(FileName), Field(description="Relative path, 1 to 1,024 bytes UTF-8.")]
+MemberText = Annotated[str, AfterValidator(MemberPath), Field(description="Relative path inside a book.")]
+TokenText = Annotated[str, AfterValidator(Token), Field(description="32 hexadecimal digits.")]
+SiteText = Annotated[str, AfterValidator(SiteName)]
+StoreText = Annotated[str, AfterValidator(StoreName)]
+AccountText = Annotated[str, AfterValidator(AccountName)]
+RuleText = Annotated[str, AfterValidator(RuleName)]
+ChecksumText = Annotated[
+    str,
+    AfterValidator(Checksum),
+    Field(description="'<algorithm>:<hex>' or 'book1-<algorithm>:<hex>'; algorithms: xxh3, blake3, sha256, md5."),
+]
+Size = Annotated[int, Field(ge=0, le=BIGGEST, description="Bytes.")]
+Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
+Plain = PlainSerializer(str, return_type=str)
+
+
+class Request(BaseModel):
+    """A request body: strict types, no unknown fields, so that a typing error is an error."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class PeerRequest(BaseModel):
+    """A body that another librarian sends: strict types, but a newer peer's unknown fields are tolerated."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class Response(BaseModel):
+    """A response body: a client tolerates fields that a newer server adds."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
