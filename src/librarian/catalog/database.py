@@ -1,0 +1,185 @@
+"""Transactions over SQLite or PostgreSQL: ``async with catalog.begin() as tx`` is the only way to the database."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+import asyncpg
+from sqlalchemy import event, make_url, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from librarian.catalog.schema import SiteRow
+from librarian.catalog.transaction import Transaction
+from librarian.errors import DatabaseUnavailable, OwnedElsewhere
+from librarian.guard import transaction_open
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+#: Reads and writes that wait longer than this for a lock or an answer are given up, in milliseconds.
+STATEMENT_MS: Final = 60_000
+LOCK_MS: Final = 20_000
+IDLE_IN_TRANSACTION_MS: Final = 30_000
+
+
+def _prepare_sqlite(dbapi: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    # The driver's own mode begins transactions late and loses updates silently; we say BEGIN ourselves.
+    dbapi.isolation_level = None
+    cursor = dbapi.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={LOCK_MS}",
+        "cache_size=-16000",
+        "temp_store=MEMORY",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: object) -> None:
+    options = connection.get_execution_options()  # type: ignore[attr-defined]
+    # A writer takes its lock at once: a deferred one fails in the middle when another wrote meanwhile.
+    connection.exec_driver_sql("BEGIN" if options.get("reads_only") else "BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+
+
+def make_engine(url: str) -> AsyncEngine:
+    """An engine with our isolation, durability and timeouts, for ``sqlite+aiosqlite`` or ``postgresql+asyncpg``."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        engine = create_async_engine(parsed, pool_size=6, max_overflow=0)
+        event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        return engine
+    return create_async_engine(
+        parsed,
+        pool_size=8,
+        max_overflow=0,
+        pool_timeout=20,
+        pool_pre_ping=False,
+        connect_args={
+            "timeout": 10,
+            "server_settings": {
+                "application_name": "librarian",
+                "statement_timeout": str(STATEMENT_MS),
+                "lock_timeout": str(LOCK_MS),
+                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MS),
+                "jit": "off",
+            },
+        },
+    )
+
+
+def translate(error: BaseException) -> Exception:
+    """The one place where a driver's exception becomes ours; anything that is not about reach is given back."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, OSError, TimeoutError)):
+            return _away(error)
+        if isinstance(cause, (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.InterfaceError)):
+            return _away(error)
+        if isinstance(cause, sqlite3.OperationalError) and any(
+            word in str(cause) for word in ("locked", "disk", "open", "readonly", "full")
+        ):
+            return _away(error)
+        cause = cause.__cause__ or (cause.orig if isinstance(cause, DBAPIError) else None)
+    return error if isinstance(error, Exception) else _away(error)
+
+
+def _away(error: BaseException) -> DatabaseUnavailable:
+    first_line = (str(error) or type(error).__name__).splitlines()[0][:200]
+    return DatabaseUnavailable(
+        f"the catalog's database does not answer: {first_line}",
+        remedy="Check that the database runs and has room; the request may be repeated.",
+    )
+
+
+class Catalog:
+    """What we know. One per process; open it with ``async with``."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = make_engine(url)
+        self.url = url
+        self.dialect = self._engine.dialect.name
+        self._writers = asyncio.Lock() if self.dialect == "sqlite" else None
+        #: Set by the owner: every write checks that nobody started after us.
+        self.generation: int | None = None
+        #: Statements executed so far, for benchmarks and tests.
+        self.statements = 0
+        event.listen(self._engine.sync_engine, "before_cursor_execute", self._count)
+
+    def _count(self, *_: object) -> None:
+        self.statements += 1
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection. A repeat does nothing."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[Transaction]:
+        """A transaction that may write: committed at the end, rolled back on any exception.
+
+        Raises
+        ------
+        DatabaseUnavailable
+            The database does not answer; nothing was changed as far as we know (a commit whose answer was lost
+            may have happened: every record step can be repeated).
+        OwnedElsewhere
+            Another process has taken this catalog over since we started.
+        """
+        if self._writers is None:
+            async with self._transaction(reads_only=False) as tx:
+                yield tx
+            return
+        # SQLite has one writer; queueing here is fair and costs no busy waiting.
+        async with self._writers, self._transaction(reads_only=False) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """A transaction that only reads; on SQLite it neither waits for the writer nor hinders it."""
+        async with self._transaction(reads_only=True) as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _transaction(self, *, reads_only: bool) -> AsyncIterator[Transaction]:
+        try:
+            connection = await self._engine.connect().start()
+        except (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise translate(error) from error
+        try:
+            if reads_only and self.dialect == "sqlite":
+                await connection.execution_options(reads_only=True)
+            async with connection.begin():
+                with transaction_open():
+                    if not reads_only and self.generation is not None:
+                        await self._confirm_owner(connection)
+                    yield Transaction(connection, self.dialect)
+        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            raise translate(error) from error
+        finally:
+            await asyncio.shield(connection.close())
+
+    async def _confirm_owner(self, connection: AsyncConnection) -> None:
+        current = await connection.scalar(select(SiteRow.generation).where(SiteRow.id == 1))
+        if current != self.generation:
+            raise OwnedElsewhere(
+                f"this process started as generation {self.generation}, the catalog is now at {current}",
+                remedy="Another librarian owns this catalog; this one stops writing.",
+            )

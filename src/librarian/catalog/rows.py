@@ -1,0 +1,58 @@
+"""Set-based statements over many rows: one JSON parameter becomes a table.
+
+``insert().values([...])`` compiles anew for every length, and executemany cannot RETURN; a JSON array of arrays
+is one parameter of one cached statement on both databases.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from sqlalchemy import BigInteger, Boolean, Integer, String, Text, bindparam, cast, column, func, literal_column, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Subquery
+    from sqlalchemy.types import TypeEngine
+
+Cell = str | int | bool | float | None
+
+TEXT = Text()
+BIGINT = BigInteger()
+BOOL = Boolean()
+__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "pack", "table_of"]
+
+
+def pack(rows: Iterable[Sequence[Cell]]) -> str:
+    """The parameter's value: a JSON array of arrays, cells in the order of the columns."""
+    return json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))
+
+
+def table_of(dialect: str, alias: str, **columns: TypeEngine[object]) -> Subquery:
+    """A subquery named *alias* whose rows come from the parameter ``:<alias>`` (see ``pack``).
+
+    Columns keep the given order; on both databases ``.c.<name>`` has the given type. Instants are passed as
+    BIGINT microseconds (``schema.to_micros``).
+    """
+    if dialect == "sqlite":
+        parameter = bindparam(alias, type_=String())
+        each = func.json_each(parameter).table_valued("value", "key", name=f"{alias}_json")
+        picks = [
+            cast(func.json_extract(each.c.value, f"$[{i}]"), kind).label(name)
+            if not isinstance(kind, (BigInteger, Integer, Text))
+            else func.json_extract(each.c.value, literal_column(f"'$[{i}]'"), type_=kind).label(name)
+            for i, (name, kind) in enumerate(columns.items())
+        ]
+        return select(*picks).select_from(each).subquery(alias)
+    parameter = bindparam(alias, type_=Text())
+    each = func.jsonb_array_elements(cast(parameter, JSONB)).table_valued(
+        column("value", JSONB), name=f"{alias}_json"
+    )
+    picks = [
+        cast(each.c.value.op("->>")(literal_column(str(i))), kind).label(name)
+        for i, (name, kind) in enumerate(columns.items())
+    ]
+    return select(*picks).select_from(each).subquery(alias)

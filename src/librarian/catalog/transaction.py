@@ -1,0 +1,120 @@
+"""One open transaction and the repositories that work within it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from librarian.catalog.accounts import Accounts
+from librarian.catalog.alerts import Alerts
+from librarian.catalog.batches import Batches
+from librarian.catalog.copies_due import CopiesDue
+from librarian.catalog.events import Events
+from librarian.catalog.files import Files
+from librarian.catalog.incoming import IncomingTransfers
+from librarian.catalog.instances import Instances
+from librarian.catalog.outbox import Outbox
+from librarian.catalog.outgoing import OutgoingTransfers
+from librarian.catalog.peers import Peers
+from librarian.catalog.remote_instances import RemoteInstances
+from librarian.catalog.rules import Rules
+from librarian.catalog.search import Search
+from librarian.catalog.site import SiteIdentity
+from librarian.catalog.stores import StoreRows
+from librarian.catalog.tallies import Tallies
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class Transaction:
+    """What ``catalog.begin()`` and ``catalog.read()`` give: one repository per noun."""
+
+    def __init__(self, connection: AsyncConnection, dialect: str) -> None:
+        self._connection = connection
+        self._dialect = dialect
+
+    @cached_property
+    def site(self) -> SiteIdentity:
+        """Who this catalog belongs to, its generation and epoch."""
+        return SiteIdentity(self._connection, self._dialect)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        """Who may call us."""
+        return Accounts(self._connection, self._dialect)
+
+    @cached_property
+    def peers(self) -> Peers:
+        """Other librarians."""
+        return Peers(self._connection, self._dialect)
+
+    @cached_property
+    def stores(self) -> StoreRows:
+        """Local places for payloads, as rows."""
+        return StoreRows(self._connection, self._dialect)
+
+    @cached_property
+    def files(self) -> Files:
+        """Immutable named payloads and their member listings."""
+        return Files(self._connection, self._dialect)
+
+    @cached_property
+    def search(self) -> Search:
+        """Finding files."""
+        return Search(self._connection, self._dialect)
+
+    @cached_property
+    def instances(self) -> Instances:
+        """Copies on our stores."""
+        return Instances(self._connection, self._dialect)
+
+    @cached_property
+    def remote_instances(self) -> RemoteInstances:
+        """Copies at peers, as they told us."""
+        return RemoteInstances(self._connection, self._dialect)
+
+    @cached_property
+    def incoming(self) -> IncomingTransfers:
+        """Files on their way in."""
+        return IncomingTransfers(self._connection, self._dialect)
+
+    @cached_property
+    def outgoing(self) -> OutgoingTransfers:
+        """Files on their way to peers."""
+        return OutgoingTransfers(self._connection, self._dialect)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """Transfers that one engine moves together."""
+        return Batches(self._connection, self._dialect)
+
+    @cached_property
+    def rules(self) -> Rules:
+        """Replication rules."""
+        return Rules(self._connection, self._dialect)
+
+    @cached_property
+    def copies_due(self) -> CopiesDue:
+        """Copies that files still owe."""
+        return CopiesDue(self._connection, self._dialect)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """What peers must learn."""
+        return Outbox(self._connection, self._dialect)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What a person must look at."""
+        return Alerts(self._connection, self._dialect)
+
+    @cached_property
+    def events(self) -> Events:
+        """The story of everything."""
+        return Events(self._connection, self._dialect)
+
+    @cached_property
+    def tallies(self) -> Tallies:
+        """Totals that people look at."""
+        return Tallies(self._connection, self._dialect)
