@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Final, TypeVar, assert_never
 
 State = TypeVar("State", bound=StrEnum)
 
@@ -141,3 +141,79 @@ OPEN: Final = frozenset({_T.INITIATED, _T.ONGOING})
 def sources_of(moves: dict[State, frozenset[State]], target: State) -> frozenset[State]:
     """The states from which *target* may be reached in one move."""
     return frozenset(state for state, targets in moves.items() if target in targets)
+
+
+class Way(StrEnum):
+    """Which end of a transfer we are."""
+
+    OUT = "out"
+    IN = "in"
+
+
+class Settlement(StrEnum):
+    """What to do when two sites tell different stories about one transfer."""
+
+    #: Nothing is wrong, or the other side is about to act.
+    WAIT = "wait"
+    #: Nothing is left to do.
+    NOTHING = "nothing"
+    #: Offer it again under the same uuid; the verdict says what is so.
+    OFFER_AGAIN = "offer_again"
+    #: Our last notice about it was lost: write it again.
+    TELL_AGAIN = "tell_again"
+    #: The other side still works for a transfer that is over with us: tell it that it is cancelled.
+    TELL_CANCELLED = "tell_cancelled"
+    #: It is over with the receiver: end ours, and let the copy be due again under a new uuid.
+    FAIL = "fail"
+    #: The sender says that every byte is there: go on as if its notice had come.
+    STAGE = "stage"
+    #: The sender works for it no longer: cancel ours and drop what arrived.
+    CANCEL = "cancel"
+
+
+def settle(ours: TransferState, theirs: TransferState | None, way: Way) -> Settlement:
+    """What we do when our state is *ours* and the other site says *theirs* (None: it knows no such transfer).
+
+    Total: every combination has an answer, and no answer leaves a transfer where nobody will act.
+    """
+    return _settle_out(ours, theirs) if way is Way.OUT else _settle_in(ours, theirs)
+
+
+def _settle_out(ours: TransferState, theirs: TransferState | None) -> Settlement:
+    if ours is TransferState.COMPLETED:
+        return Settlement.TELL_CANCELLED if theirs in OPEN else Settlement.NOTHING
+    if ours not in LIVE:
+        theirs_waits = theirs in OPEN or theirs is TransferState.STAGED
+        return Settlement.TELL_CANCELLED if theirs_waits else Settlement.NOTHING
+    match theirs:
+        case None | TransferState.COMPLETED:
+            # Absent: they never heard of it, or forgot. Completed: the answer to an offer makes them attest again.
+            return Settlement.OFFER_AGAIN
+        case TransferState.INITIATED | TransferState.ONGOING:
+            if ours is TransferState.STAGED:
+                return Settlement.TELL_AGAIN
+            return Settlement.OFFER_AGAIN if ours is TransferState.INITIATED else Settlement.WAIT
+        case TransferState.STAGED | TransferState.INGESTING:
+            return Settlement.WAIT
+        case TransferState.FAILED | TransferState.CANCELLED:
+            return Settlement.FAIL
+        case _:
+            assert_never(theirs)
+
+
+def _settle_in(ours: TransferState, theirs: TransferState | None) -> Settlement:
+    theirs_waits = theirs is not None and theirs in LIVE
+    match ours:
+        case TransferState.INITIATED | TransferState.ONGOING:
+            if theirs in OPEN:
+                return Settlement.WAIT
+            return Settlement.STAGE if theirs_waits else Settlement.CANCEL
+        case TransferState.STAGED:
+            is_dropped = theirs in (TransferState.FAILED, TransferState.CANCELLED)
+            return Settlement.CANCEL if is_dropped else Settlement.WAIT
+        case TransferState.INGESTING:
+            return Settlement.WAIT
+        case TransferState.COMPLETED | TransferState.FAILED | TransferState.CANCELLED:
+            return Settlement.TELL_AGAIN if theirs_waits else Settlement.NOTHING
+        case _:
+            assert_never(ours)

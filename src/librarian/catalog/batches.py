@@ -2,8 +2,167 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exists, func, insert, select, update
+
+from librarian.catalog import rows
+from librarian.catalog.records import Batch
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import BatchRow, PeerRow
+from librarian.names import BatchId, PeerId, StoreName
+from librarian.states import BATCH_MOVES, BatchState, sources_of
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Row
+
+_COLUMNS = (
+    BatchRow.id,
+    BatchRow.peer_id,
+    BatchRow.engine,
+    BatchRow.store,
+    BatchRow.key,
+    BatchRow.handle,
+    BatchRow.state,
+    BatchRow.files,
+    BatchRow.bytes,
+    BatchRow.bytes_done,
+    BatchRow.attempts,
+    BatchRow.reason,
+    BatchRow.created_at,
+    BatchRow.progressed_at,
+)
+
+#: Batches that an engine works on, or is about to.
+UNDER_WAY = (BatchState.QUEUED, BatchState.SUBMITTING, BatchState.ACTIVE, BatchState.HELD)
+_ENDED = (BatchState.DELIVERED, BatchState.FAILED, BatchState.CANCELLED)
+
+
+def _batch(row: Row[tuple[object, ...]]) -> Batch:
+    found = row._mapping
+    return Batch(
+        id=BatchId(found["id"]),
+        peer_id=PeerId(found["peer_id"]),
+        engine=found["engine"],
+        store=StoreName(found["store"]),
+        key=found["key"],
+        handle=found["handle"],
+        state=BatchState(found["state"]),
+        files=found["files"],
+        bytes=found["bytes"],
+        bytes_done=found["bytes_done"],
+        attempts=found["attempts"],
+        reason=found["reason"],
+        created_at=found["created_at"],
+        progressed_at=found["progressed_at"],
+    )
 
 
 class Batches(Repository):
     """Transfers that one engine moves together."""
+
+    async def queue(self, peer: PeerId, *, engine: str, store: StoreName, files: int, size: int) -> BatchId:
+        """Write a new batch, QUEUED; the caller puts transfers into it in the same transaction."""
+        now = utc_now()
+        batch = await self._connection.scalar(
+            insert(BatchRow)
+            .values(
+                peer_id=peer,
+                engine=engine,
+                store=store,
+                state=BatchState.QUEUED,
+                files=files,
+                bytes=size,
+                next_try_at=now,
+                created_at=now,
+                progressed_at=now,
+            )
+            .returning(BatchRow.id)
+        )
+        return BatchId(batch or 0)
+
+    async def peers_with(self, states: Sequence[BatchState], *, now: datetime) -> tuple[PeerId, ...]:
+        """Peers with batches in one of *states* whose time has come; disabled and held peers are left out."""
+        has = exists().where(
+            BatchRow.peer_id == PeerRow.id, rows.one_of(BatchRow.state, *states), BatchRow.next_try_at <= now
+        )
+        found = await self._connection.scalars(
+            select(PeerRow.id).where(PeerRow.is_enabled, PeerRow.held_because.is_(None), has)
+        )
+        return tuple(PeerId(peer) for peer in found)
+
+    async def in_state(
+        self, states: Sequence[BatchState], *, peer: PeerId, now: datetime, limit: int
+    ) -> tuple[Batch, ...]:
+        """Batches to *peer* in one of *states* whose time has come, oldest first."""
+        found = await self._connection.execute(
+            select(*_COLUMNS)
+            .where(rows.one_of(BatchRow.state, *states), BatchRow.peer_id == peer, BatchRow.next_try_at <= now)
+            .order_by(BatchRow.id)
+            .limit(limit)
+        )
+        return tuple(_batch(row) for row in found)
+
+    async def count_under_way(self, peer: PeerId) -> int:
+        """How many batches to *peer* have not ended."""
+        count = await self._connection.scalar(
+            select(func.count()).select_from(BatchRow).where(rows.one_of(BatchRow.state, *UNDER_WAY), BatchRow.peer_id == peer)
+        )
+        return int(count or 0)
+
+    async def move(
+        self,
+        batch: BatchId,
+        to: BatchState,
+        *,
+        key: str | None = None,
+        handle: str | None = None,
+        reason: str | None = None,
+        next_try_at: datetime | None = None,
+    ) -> bool:
+        """Compare and set: False when *batch* is in no state from which it may become *to*.
+
+        A key that is stored is never replaced; moving back to QUEUED after a failure counts an attempt.
+        """
+        now = utc_now()
+        values: dict[str, object] = {"state": to, "reason": reason, "next_try_at": next_try_at or now}
+        if key is not None:
+            values["key"] = func.coalesce(BatchRow.key, key)
+        if handle is not None:
+            values["handle"] = handle
+        if to is BatchState.QUEUED:
+            values["attempts"] = BatchRow.attempts + 1
+        if to in _ENDED:
+            values["ended_at"] = now
+        moved = await self._connection.execute(
+            update(BatchRow)
+            .where(BatchRow.id == batch, BatchRow.state.in_(sources_of(BATCH_MOVES, to)))
+            .values(values)
+            .returning(BatchRow.id)
+        )
+        return moved.first() is not None
+
+    async def progress(self, batch: BatchId, *, bytes_done: int, reason: str | None) -> None:
+        """The engine has moved *bytes_done* in all; only growth counts as progress."""
+        await self._connection.execute(
+            update(BatchRow)
+            .where(BatchRow.id == batch, BatchRow.bytes_done < bytes_done)
+            .values(bytes_done=bytes_done, progressed_at=utc_now())
+        )
+        await self._connection.execute(
+            update(BatchRow)
+            .where(BatchRow.id == batch, BatchRow.reason.is_distinct_from(reason))
+            .values(reason=reason)
+        )
+
+    async def reclaim(self) -> None:
+        """Batches that were being submitted when the process died are queued again, under the same key."""
+        await self._connection.execute(
+            update(BatchRow)
+            .where(rows.one_of(BatchRow.state, BatchState.SUBMITTING))
+            .values(state=BatchState.QUEUED, next_try_at=utc_now())
+        )

@@ -1,9 +1,387 @@
-"""CopiesDue: copies that files still owe."""
+"""Copies due: what each file still owes to a rule. Planning costs what there is to do, not what there is."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Integer, and_, cast, delete, exists, func, literal, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from librarian.catalog import rows
+from librarian.catalog.records import CopyDueRecord
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import (
+    CopyDueRow,
+    FileRow,
+    IncomingRow,
+    InstanceRow,
+    OutgoingRow,
+    PeerRow,
+    RemoteInstanceRow,
+    RuleRow,
+    StoreRow,
+    to_micros,
+)
+from librarian.catalog.tallies import Tallies
+from librarian.checksum import Checksum
+from librarian.names import FileId, FileName, PeerId, RuleId, RuleName, SiteName, StoreName
+from librarian.states import DueState, Intent, Kind, Presence, TransferState
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+_LIVE = ("initiated", "ongoing", "staged", "ingesting")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDue:
+    """A copy that a file is to owe."""
+
+    file_id: FileId
+    rule_id: RuleId
+    peer_id: PeerId
+    size: int
+    not_before: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A copy that may be offered now, with all that an offer says."""
+
+    file_id: FileId
+    name: FileName
+    kind: Kind
+    size: int
+    checksum: Checksum
+    uploader: str
+    origin: str
+    created_at: datetime
+    attempts: int
+    #: A healthy copy of ours; None when there is none.
+    store: StoreName | None
+    #: The transfer that is already open for this copy; it is offered again under the same uuid.
+    uuid: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """A file as the back-fill of a rule looks at it."""
+
+    file_id: FileId
+    name: FileName
+    size: int
+    created_at: datetime
+    stores: tuple[StoreName, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What became of one attempt to pay a due copy."""
+
+    file_id: FileId
+    state: DueState
+    next_try_at: datetime
+    code: str | None = None
+    reason: str | None = None
+    failed: bool = False
+
+
+def due_subject(peer: PeerId) -> str:
+    """The tally of copies that are due for *peer*."""
+    return f"due:{peer}"
 
 
 class CopiesDue(Repository):
     """Copies that files still owe."""
+
+    async def owe(self, dues: Sequence[NewDue]) -> int:
+        """Write *dues*, except where the peer holds the file or gave it to us; returns how many are new.
+
+        A repeat writes nothing.
+        """
+        if not dues:
+            return 0
+        now = to_micros(utc_now())
+        owed = self._table(
+            "owed",
+            file_id=rows.BIGINT,
+            rule_id=rows.BIGINT,
+            peer_id=rows.BIGINT,
+            size=rows.BIGINT,
+            at=rows.BIGINT,
+        )
+        is_held_there = exists().where(
+            RemoteInstanceRow.file_id == owed.c.file_id,
+            RemoteInstanceRow.peer_id == owed.c.peer_id,
+            RemoteInstanceRow.is_held,
+        )
+        came_from_there = exists().where(
+            FileRow.id == owed.c.file_id,
+            IncomingRow.name == FileRow.name,
+            IncomingRow.peer_id == owed.c.peer_id,
+            IncomingRow.state.in_((TransferState.COMPLETED, TransferState.INGESTING)),
+        )
+        dialect_insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        statement = (
+            dialect_insert(CopyDueRow)
+            .from_select(
+                ["file_id", "rule_id", "peer_id", "size", "state", "next_try_at", "created_at"],
+                select(
+                    owed.c.file_id,
+                    owed.c.rule_id,
+                    owed.c.peer_id,
+                    owed.c.size,
+                    literal(DueState.DUE.value),
+                    owed.c.at,
+                    literal(now),
+                ).where(~is_held_there, ~came_from_there),
+            )
+            .on_conflict_do_nothing(index_elements=["file_id", "rule_id"])
+            .returning(CopyDueRow.peer_id, CopyDueRow.size)
+        )
+        packed = rows.pack((d.file_id, d.rule_id, d.peer_id, d.size, to_micros(d.not_before)) for d in dues)
+        written = await self._connection.execute(statement, {"owed": packed})
+        return await self._count(((row.peer_id, row.size) for row in written), sign=1)
+
+    async def peers_with_work(self, now: datetime) -> tuple[PeerId, ...]:
+        """Enabled peers that are not held, to which something is due by *now*."""
+        is_due = exists().where(
+            CopyDueRow.peer_id == PeerRow.id, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now
+        )
+        found = await self._connection.scalars(
+            select(PeerRow.id).where(PeerRow.is_enabled, PeerRow.held_because.is_(None), is_due).order_by(PeerRow.id)
+        )
+        return tuple(PeerId(peer) for peer in found)
+
+    async def next_rule(self, peer: PeerId, *, now: datetime) -> RuleId | None:
+        """The rule of the copy that has waited longest for *peer*, if one is due by *now*."""
+        rule = await self._connection.scalar(
+            select(CopyDueRow.rule_id)
+            .where(CopyDueRow.peer_id == peer, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now)
+            .order_by(CopyDueRow.next_try_at, CopyDueRow.file_id)
+            .limit(1)
+        )
+        return None if rule is None else RuleId(rule)
+
+    async def candidates(self, peer: PeerId, *, rule: RuleId, now: datetime, limit: int) -> tuple[Candidate, ...]:
+        """What *rule* owes to *peer* by *now*, longest waiting first, at most *limit*."""
+        source = (
+            select(func.min(StoreRow.name))
+            .join(InstanceRow, InstanceRow.store_id == StoreRow.id)
+            .where(
+                InstanceRow.file_id == CopyDueRow.file_id,
+                InstanceRow.presence == Presence.PRESENT,
+                InstanceRow.intent == Intent.KEEP,
+            )
+            .scalar_subquery()
+        )
+        found = await self._connection.execute(
+            select(
+                CopyDueRow.file_id,
+                CopyDueRow.attempts,
+                FileRow.name,
+                FileRow.kind,
+                FileRow.size,
+                FileRow.checksum,
+                FileRow.uploader,
+                FileRow.origin,
+                FileRow.created_at,
+                source.label("store"),
+                OutgoingRow.uuid,
+            )
+            .join(FileRow, FileRow.id == CopyDueRow.file_id)
+            .outerjoin(
+                OutgoingRow,
+                and_(
+                    OutgoingRow.peer_id == CopyDueRow.peer_id,
+                    OutgoingRow.file_id == CopyDueRow.file_id,
+                    rows.one_of(OutgoingRow.state, *_LIVE),
+                ),
+            )
+            .where(
+                CopyDueRow.peer_id == peer,
+                CopyDueRow.rule_id == rule,
+                rows.one_of(CopyDueRow.state, DueState.DUE),
+                CopyDueRow.next_try_at <= now,
+            )
+            .order_by(CopyDueRow.next_try_at, CopyDueRow.file_id)
+            .limit(limit)
+        )
+        return tuple(
+            Candidate(
+                file_id=FileId(row.file_id),
+                name=FileName.trusted(row.name),
+                kind=Kind(row.kind),
+                size=row.size,
+                checksum=Checksum.trusted(row.checksum),
+                uploader=row.uploader,
+                origin=row.origin,
+                created_at=row.created_at,
+                attempts=row.attempts,
+                store=None if row.store is None else StoreName(row.store),
+                uuid=row.uuid,
+            )
+            for row in found
+        )
+
+    async def turn(self, peer: PeerId, turns: Sequence[Turn]) -> None:
+        """Write what became of attempts, for every rule that owes the file to *peer*."""
+        if not turns:
+            return
+        turned = self._table(
+            "turned",
+            file_id=rows.BIGINT,
+            state=rows.TEXT,
+            at=rows.BIGINT,
+            code=rows.TEXT,
+            reason=rows.TEXT,
+            failed=rows.BIGINT,
+        )
+        await self._connection.execute(
+            update(CopyDueRow)
+            .where(CopyDueRow.peer_id == peer, CopyDueRow.file_id == turned.c.file_id)
+            .values(
+                state=turned.c.state,
+                next_try_at=turned.c.at,
+                code=turned.c.code,
+                reason=turned.c.reason,
+                attempts=CopyDueRow.attempts + cast(turned.c.failed, Integer),
+            ),
+            {
+                "turned": rows.pack(
+                    (t.file_id, t.state, to_micros(t.next_try_at), t.code, t.reason, int(t.failed)) for t in turns
+                )
+            },
+        )
+
+    async def paid(self, peer: PeerId, files: Sequence[FileId]) -> int:
+        """*peer* holds *files*: they owe nothing to it any more; returns how many rows went."""
+        if not files:
+            return 0
+        held = self._table("held", file_id=rows.BIGINT)
+        gone = await self._connection.execute(
+            delete(CopyDueRow)
+            .where(CopyDueRow.peer_id == peer, CopyDueRow.file_id.in_(select(held.c.file_id)))
+            .returning(CopyDueRow.peer_id, CopyDueRow.size),
+            {"held": rows.pack((file_id,) for file_id in files)},
+        )
+        return await self._count(((row.peer_id, row.size) for row in gone), sign=-1)
+
+    async def waive(self, rule: RuleId) -> int:
+        """Nothing is owed to *rule* any more; copies that are on their way arrive all the same."""
+        gone = await self._connection.execute(
+            delete(CopyDueRow).where(CopyDueRow.rule_id == rule).returning(CopyDueRow.peer_id, CopyDueRow.size)
+        )
+        return await self._count(((row.peer_id, row.size) for row in gone), sign=-1)
+
+    async def unblock(self, files: Sequence[FileId]) -> None:
+        """*files* have a healthy copy again."""
+        now = utc_now()
+        healthy = self._table("healthy", file_id=rows.BIGINT)
+        await self._connection.execute(
+            update(CopyDueRow)
+            .where(CopyDueRow.file_id.in_(select(healthy.c.file_id)), rows.one_of(CopyDueRow.state, DueState.BLOCKED))
+            .values(state=DueState.DUE, next_try_at=now, reason=None, code=None),
+            {"healthy": rows.pack((file_id,) for file_id in files)},
+        )
+
+    async def reclaim(self) -> None:
+        """Copies that were being offered when the process died are due again; those in a batch go on."""
+        in_a_batch = exists().where(
+            OutgoingRow.peer_id == CopyDueRow.peer_id,
+            OutgoingRow.file_id == CopyDueRow.file_id,
+            rows.one_of(OutgoingRow.state, *_LIVE),
+            or_(OutgoingRow.batch_id.is_not(None), OutgoingRow.state == TransferState.STAGED),
+        )
+        await self._connection.execute(
+            update(CopyDueRow)
+            .where(CopyDueRow.state == DueState.SENDING, ~in_a_batch)
+            .values(state=DueState.DUE, next_try_at=utc_now())
+        )
+
+    async def backlog(self, *, after: FileId, until: FileId, limit: int) -> tuple[Backlog, ...]:
+        """Files with ids above *after* up to *until*, in order, at most *limit*."""
+        found = await self._connection.execute(
+            select(FileRow.id, FileRow.name, FileRow.size, FileRow.created_at)
+            .where(FileRow.id > after, FileRow.id <= until)
+            .order_by(FileRow.id)
+            .limit(limit)
+        )
+        files = found.all()
+        stores: defaultdict[int, list[StoreName]] = defaultdict(list)
+        if files:
+            copies = await self._connection.execute(
+                select(InstanceRow.file_id, StoreRow.name)
+                .join(StoreRow, StoreRow.id == InstanceRow.store_id)
+                .where(
+                    InstanceRow.file_id > after,
+                    InstanceRow.file_id <= files[-1].id,
+                    InstanceRow.presence == Presence.PRESENT,
+                    InstanceRow.intent == Intent.KEEP,
+                )
+            )
+            for copy in copies:
+                stores[copy.file_id].append(StoreName(copy.name))
+        return tuple(
+            Backlog(
+                file_id=FileId(row.id),
+                name=FileName.trusted(row.name),
+                size=row.size,
+                created_at=row.created_at,
+                stores=tuple(stores[row.id]),
+            )
+            for row in files
+        )
+
+    async def of_files(self, files: Sequence[FileId]) -> tuple[CopyDueRecord, ...]:
+        """What *files* still owe, by file and rule."""
+        wanted = self._table("wanted", file_id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(
+                CopyDueRow.file_id,
+                RuleRow.name.label("rule"),
+                PeerRow.name.label("peer"),
+                CopyDueRow.state,
+                CopyDueRow.attempts,
+                CopyDueRow.next_try_at,
+                CopyDueRow.code,
+                CopyDueRow.reason,
+                CopyDueRow.created_at,
+            )
+            .join(wanted, wanted.c.file_id == CopyDueRow.file_id)
+            .join(RuleRow, RuleRow.id == CopyDueRow.rule_id)
+            .outerjoin(PeerRow, PeerRow.id == CopyDueRow.peer_id)
+            .order_by(CopyDueRow.file_id, RuleRow.name),
+            {"wanted": rows.pack((file_id,) for file_id in files)},
+        )
+        return tuple(
+            CopyDueRecord(
+                file_id=FileId(row.file_id),
+                rule=RuleName(row.rule),
+                peer=None if row.peer is None else SiteName(row.peer),
+                state=DueState(row.state),
+                attempts=row.attempts,
+                next_try_at=row.next_try_at,
+                code=row.code,
+                reason=row.reason,
+                created_at=row.created_at,
+            )
+            for row in found
+        )
+
+    async def _count(self, changed: Iterable[tuple[int, int]], *, sign: int) -> int:
+        files: defaultdict[int, int] = defaultdict(int)
+        size: defaultdict[int, int] = defaultdict(int)
+        for peer, each in changed:
+            files[peer] += sign
+            size[peer] += sign * each
+        tallies = Tallies(self._connection, self._dialect)
+        for peer in files:
+            await tallies.add(due_subject(PeerId(peer)), files=files[peer], bytes=size[peer])
+        return abs(sum(files.values()))
+
+

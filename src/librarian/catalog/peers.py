@@ -2,8 +2,239 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
+
+from librarian.catalog.records import EntryPoint, Peer
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import (
+    BatchRow,
+    CopyDueRow,
+    IncomingRow,
+    OutboxRow,
+    OutgoingRow,
+    PeerRow,
+    RemoteInstanceRow,
+    RuleRow,
+    TallyRow,
+)
+from librarian.errors import Conflict, NotFound
+from librarian.names import PeerId, SiteName, StoreName
+from librarian.states import LIVE, Reach
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
+_COLUMNS = (
+    PeerRow.id,
+    PeerRow.name,
+    PeerRow.url,
+    PeerRow.username,
+    PeerRow.reach,
+    PeerRow.is_enabled,
+    PeerRow.accepts,
+    PeerRow.entry_points,
+    PeerRow.held_because,
+    PeerRow.seen_epoch,
+    PeerRow.seen_seq,
+    PeerRow.sent_seq,
+    PeerRow.last_heard_at,
+    PeerRow.created_at,
+)
+
+
+def _pack_entry_points(entry_points: Sequence[EntryPoint]) -> str:
+    return json.dumps([asdict(point) for point in entry_points], separators=(",", ":"))
+
+
+def _peer(row: Row[tuple[object, ...]]) -> Peer:
+    found = row._mapping
+    return Peer(
+        id=PeerId(found["id"]),
+        name=SiteName(found["name"]),
+        url=found["url"],
+        username=found["username"],
+        reach=Reach(found["reach"]),
+        is_enabled=found["is_enabled"],
+        accepts=tuple(json.loads(found["accepts"])),
+        entry_points=tuple(
+            EntryPoint(
+                store=StoreName(point["store"]),
+                engine=point["engine"],
+                address=point["address"],
+                staging=point["staging"],
+            )
+            for point in json.loads(found["entry_points"])
+        ),
+        held_because=found["held_because"],
+        seen_epoch=found["seen_epoch"],
+        seen_seq=found["seen_seq"],
+        sent_seq=found["sent_seq"],
+        last_heard_at=found["last_heard_at"],
+        created_at=found["created_at"],
+    )
 
 
 class Peers(Repository):
     """Other librarians."""
+
+    async def all(self) -> tuple[Peer, ...]:
+        """Every peer, by name."""
+        found = await self._connection.execute(select(*_COLUMNS).order_by(PeerRow.name))
+        return tuple(_peer(row) for row in found)
+
+    async def find(self, name: str) -> Peer | None:
+        """The peer called *name*, if there is one."""
+        row = (await self._connection.execute(select(*_COLUMNS).where(PeerRow.name == name))).first()
+        return _peer(row) if row else None
+
+    async def get(self, name: str) -> Peer:
+        """The peer called *name*.
+
+        Raises
+        ------
+        NotFound
+            There is none.
+        """
+        peer = await self.find(name)
+        if peer is None:
+            raise NotFound(f"no peer is called {name!r}", remedy="See 'peer list' for the names.")
+        return peer
+
+    async def with_ids(self, ids: Sequence[PeerId]) -> dict[PeerId, Peer]:
+        """The peers with the given *ids*; unknown ids are left out."""
+        found = await self._connection.execute(select(*_COLUMNS).where(PeerRow.id.in_(ids)))
+        return {peer.id: peer for peer in map(_peer, found)}
+
+    async def secret_of(self, peer: PeerId) -> bytes:
+        """Our encrypted password at *peer*; raises NotFound."""
+        secret = await self._connection.scalar(select(PeerRow.secret).where(PeerRow.id == peer))
+        if secret is None:
+            raise NotFound(f"no peer has the id {peer}")
+        return bytes(secret)
+
+    async def add(
+        self,
+        name: SiteName,
+        *,
+        url: str,
+        username: str,
+        secret: bytes,
+        reach: Reach,
+        accepts: Sequence[str],
+        entry_points: Sequence[EntryPoint],
+    ) -> Peer:
+        """Write a new peer, enabled; rules that name it start to apply.
+
+        Raises
+        ------
+        Conflict
+            A peer of that name exists.
+        """
+        if await self.find(name) is not None:
+            raise Conflict(f"a peer called {name!r} exists", remedy="Remove it first, or choose another name.")
+        await self._connection.execute(
+            insert(PeerRow).values(
+                name=name,
+                url=url,
+                username=username,
+                secret=secret,
+                reach=reach,
+                is_enabled=True,
+                accepts=json.dumps(list(accepts)),
+                entry_points=_pack_entry_points(entry_points),
+                created_at=utc_now(),
+            )
+        )
+        return await self.get(name)
+
+    async def enable(self, peer: PeerId, *, is_enabled: bool) -> None:
+        """Let everything go to and come from *peer*, or nothing. A repeat does nothing."""
+        await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(is_enabled=is_enabled))
+
+    async def pin(self, peer: PeerId, entry_points: Sequence[EntryPoint]) -> None:
+        """Replace the pinned entry points of *peer*, and hold it no longer."""
+        await self._connection.execute(
+            update(PeerRow)
+            .where(PeerRow.id == peer)
+            .values(entry_points=_pack_entry_points(entry_points), held_because=None)
+        )
+
+    async def reach_at(self, peer: PeerId, *, url: str, username: str, secret: bytes) -> None:
+        """Replace where and as whom we call *peer*, and hold it no longer."""
+        await self._connection.execute(
+            update(PeerRow)
+            .where(PeerRow.id == peer)
+            .values(url=url, username=username, secret=secret, held_because=None)
+        )
+
+    async def accept_from(self, peer: PeerId, prefixes: Sequence[str]) -> None:
+        """Replace the name prefixes that we accept from *peer*."""
+        await self._connection.execute(
+            update(PeerRow).where(PeerRow.id == peer).values(accepts=json.dumps(list(prefixes)))
+        )
+
+    async def hold(self, peer: PeerId, why: str | None) -> None:
+        """Send nothing to *peer* until somebody has looked (None: go on). A repeat does nothing."""
+        await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(held_because=why))
+
+    async def heard(self, peer: PeerId, *, epoch: int, seq: int) -> None:
+        """*peer* spoke; (*epoch*, *seq*) is the position of its latest notice. The highest is kept."""
+        now = utc_now()
+        await self._connection.execute(
+            update(PeerRow)
+            .where(
+                PeerRow.id == peer,
+                or_(PeerRow.seen_epoch < epoch, and_(PeerRow.seen_epoch == epoch, PeerRow.seen_seq < seq)),
+            )
+            .values(seen_epoch=epoch, seen_seq=seq, last_heard_at=now)
+        )
+
+    async def take_seqs(self, peer: PeerId, count: int) -> int:
+        """Reserve *count* sequence numbers for notices to *peer*; returns the first."""
+        last = await self._connection.scalar(
+            update(PeerRow)
+            .where(PeerRow.id == peer)
+            .values(sent_seq=PeerRow.sent_seq + count)
+            .returning(PeerRow.sent_seq)
+        )
+        if last is None:
+            raise NotFound(f"no peer has the id {peer}")
+        return int(last) - count + 1
+
+    async def remove(self, peer: PeerId) -> None:
+        """Forget *peer*, its notices, ended transfers and due copies; files that came from it stay.
+
+        Raises
+        ------
+        Conflict
+            Transfers are under way, copies are known to be there, or a rule sends there.
+        """
+        await self._refuse_to_forget(peer)
+        for table in (OutboxRow, CopyDueRow, OutgoingRow, BatchRow, RemoteInstanceRow):
+            await self._connection.execute(delete(table).where(table.peer_id == peer))
+        await self._connection.execute(update(IncomingRow).where(IncomingRow.peer_id == peer).values(peer_id=None))
+        await self._connection.execute(delete(RuleRow).where(RuleRow.peer_id == peer))
+        await self._connection.execute(delete(TallyRow).where(TallyRow.subject == f"due:{peer}"))
+        await self._connection.execute(delete(PeerRow).where(PeerRow.id == peer))
+
+    async def _refuse_to_forget(self, peer: PeerId) -> None:
+        remedy = "Disable the peer instead; nothing is sent to a disabled peer."
+        checks = (
+            ("transfers to it are under way", exists().where(OutgoingRow.peer_id == peer, OutgoingRow.state.in_(LIVE))),
+            ("files from it are arriving", exists().where(IncomingRow.peer_id == peer, IncomingRow.state.in_(LIVE))),
+            (
+                "it is known to hold copies",
+                exists().where(RemoteInstanceRow.peer_id == peer, RemoteInstanceRow.is_held),
+            ),
+            ("a rule sends there", exists().where(RuleRow.peer_id == peer, RuleRow.is_enabled)),
+        )
+        for why, condition in checks:
+            if await self._connection.scalar(select(condition)):
+                raise Conflict(f"the peer cannot be forgotten: {why}", remedy=remedy)

@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sqlalchemy import Subquery
+    from sqlalchemy import ColumnElement, Subquery
+    from sqlalchemy.orm import InstrumentedAttribute
     from sqlalchemy.types import TypeEngine
 
 Cell = str | int | bool | float | None
@@ -23,7 +24,7 @@ Cell = str | int | bool | float | None
 TEXT = Text()
 BIGINT = BigInteger()
 BOOL = Boolean()
-__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "pack", "table_of"]
+__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "one_of", "pack", "table_of"]
 
 
 def pack(rows: Iterable[Sequence[Cell]]) -> str:
@@ -56,3 +57,8 @@ def table_of(dialect: str, alias: str, **columns: TypeEngine[object]) -> Subquer
         for i, (name, kind) in enumerate(columns.items())
     ]
     return select(*picks).select_from(each).subquery(alias)
+
+
+def one_of(column: ColumnElement[str] | InstrumentedAttribute[str], *states: str) -> ColumnElement[bool]:
+    """*column* has one of *states* (values of our enums), written out: partial indexes are used for literals only."""
+    return column.in_([literal_column(f"'{state}'") for state in states])

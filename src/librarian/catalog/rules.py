@@ -1,9 +1,134 @@
-"""Rules: replication rules."""
+"""Rules: which files must get a copy where."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, insert, select, text, update
+
+from librarian.catalog.records import Rule
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import FileRow, RuleRow
+from librarian.names import FileId, PeerId, RuleId, RuleName
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+_COLUMNS = (
+    RuleRow.id,
+    RuleRow.name,
+    RuleRow.version,
+    RuleRow.peer_id,
+    RuleRow.policy,
+    RuleRow.is_from_settings,
+    RuleRow.is_enabled,
+    RuleRow.backfill_after,
+    RuleRow.backfill_until,
+    RuleRow.created_at,
+)
+
+
+def _rule(row: Row[tuple[object, ...]]) -> Rule:
+    found = row._mapping
+    return Rule(
+        id=RuleId(found["id"]),
+        name=RuleName(found["name"]),
+        version=found["version"],
+        peer_id=None if found["peer_id"] is None else PeerId(found["peer_id"]),
+        policy=found["policy"],
+        is_from_settings=found["is_from_settings"],
+        is_enabled=found["is_enabled"],
+        backfill_after=None if found["backfill_after"] is None else FileId(found["backfill_after"]),
+        backfill_until=FileId(found["backfill_until"]),
+        created_at=found["created_at"],
+    )
 
 
 class Rules(Repository):
     """Replication rules."""
+
+    async def all(self) -> tuple[Rule, ...]:
+        """Every rule, by name."""
+        found = await self._connection.execute(select(*_COLUMNS).order_by(RuleRow.name))
+        return tuple(_rule(row) for row in found)
+
+    async def find(self, name: str) -> Rule | None:
+        """The rule called *name*, if there is one."""
+        row = (await self._connection.execute(select(*_COLUMNS).where(RuleRow.name == name))).first()
+        return _rule(row) if row else None
+
+    async def in_force(self) -> tuple[Rule, ...]:
+        """The rules that apply to files that arrive now: enabled, with a peer that exists."""
+        found = await self._connection.execute(
+            select(*_COLUMNS).where(RuleRow.is_enabled, RuleRow.peer_id.is_not(None)).order_by(RuleRow.id)
+        )
+        return tuple(_rule(row) for row in found)
+
+    async def put(
+        self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool
+    ) -> bool:
+        """Write the rule, enabled; returns whether anything changed. A change is back-filled from the start."""
+        before = await self.find(name)
+        if before is not None and before.is_enabled and (before.peer_id, before.policy) == (peer, policy):
+            return False
+        until = await self._last_file()
+        values = {
+            "peer_id": peer,
+            "policy": policy,
+            "is_from_settings": is_from_settings,
+            "is_enabled": True,
+            "backfill_after": 0 if peer is not None and until else None,
+            "backfill_until": until,
+        }
+        if before is None:
+            await self._connection.execute(
+                insert(RuleRow).values(name=name, version=1, created_at=utc_now(), **values)
+            )
+        else:
+            await self._connection.execute(
+                update(RuleRow).where(RuleRow.id == before.id).values(version=RuleRow.version + 1, **values)
+            )
+        return True
+
+    async def switch_off(self, rule: RuleId) -> None:
+        """The rule applies no longer. A repeat does nothing."""
+        await self._connection.execute(
+            update(RuleRow).where(RuleRow.id == rule).values(is_enabled=False, backfill_after=None)
+        )
+
+    async def next_backfill(self) -> Rule | None:
+        """A rule whose files have not all been looked at, if there is one."""
+        row = (
+            await self._connection.execute(
+                select(*_COLUMNS)
+                .where(RuleRow.backfill_after.is_not(None), RuleRow.is_enabled, RuleRow.peer_id.is_not(None))
+                .order_by(RuleRow.id)
+                .limit(1)
+            )
+        ).first()
+        return _rule(row) if row else None
+
+    async def walked(self, rule: Rule, *, after: FileId | None) -> bool:
+        """The walk of *rule* has come to *after* (None: to its end); False when the rule changed meanwhile."""
+        moved = await self._connection.execute(
+            update(RuleRow)
+            .where(
+                RuleRow.id == rule.id,
+                RuleRow.version == rule.version,
+                RuleRow.backfill_after == rule.backfill_after,
+            )
+            .values(backfill_after=after)
+            .returning(RuleRow.id)
+        )
+        return moved.first() is not None
+
+    async def _last_file(self) -> int:
+        """The highest file id, with every arrival that has not seen our change of the rules behind us.
+
+        An arrival writes its File rows before it reads the rules. The lock waits for those that have written, and
+        those that come later read the rules after we have committed: no file falls between walk and arrival.
+        """
+        if not self._is_sqlite:
+            await self._connection.execute(text("LOCK TABLE files IN SHARE MODE"))
+        return int(await self._connection.scalar(select(func.coalesce(func.max(FileRow.id), 0))) or 0)

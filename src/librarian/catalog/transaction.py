@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from librarian.catalog.accounts import Accounts
 from librarian.catalog.alerts import Alerts
 from librarian.catalog.batches import Batches
+from librarian.catalog.claims import Claims
 from librarian.catalog.copies_due import CopiesDue
 from librarian.catalog.events import Events
 from librarian.catalog.files import Files
 from librarian.catalog.incoming import IncomingTransfers
 from librarian.catalog.instances import Instances
+from librarian.catalog.offers import Offers
 from librarian.catalog.outbox import Outbox
 from librarian.catalog.outgoing import OutgoingTransfers
 from librarian.catalog.peers import Peers
@@ -78,6 +80,16 @@ class Transaction:
     def incoming(self) -> IncomingTransfers:
         """Files on their way in."""
         return IncomingTransfers(self._connection, self._dialect)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """Incoming transfers in the hands of ingest."""
+        return Claims(self._connection, self._dialect)
+
+    @cached_property
+    def offers(self) -> Offers:
+        """Clones on their way in, as their senders move them."""
+        return Offers(self._connection, self._dialect)
 
     @cached_property
     def outgoing(self) -> OutgoingTransfers:

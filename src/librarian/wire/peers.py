@@ -1,0 +1,71 @@
+"""Peers: other librarians, as this site knows them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field, SecretStr
+
+from librarian.states import Reach
+from librarian.wire.base import AccountText, Request, Response
+
+
+class OfferedEntryPoint(Response):
+    """A way for bytes to reach one of our stores' staging."""
+
+    store: str
+    engine: str
+    #: Of ``local``: the staging path as this site sees it.
+    staging: str = ""
+    #: Of ``local``: a file that stands in ``staging`` if you share the file system.
+    probe: str = ""
+
+
+class PinnedEntryPoint(Response):
+    """An entry point of the peer, as it was when the peer was added or last checked."""
+
+    store: str
+    engine: str
+    address: str
+    staging: str
+
+
+class PutPeer(Request):
+    """Add a peer, or change where and as whom we call it; its entry points are read and pinned."""
+
+    url: str = Field(max_length=2000, description="Its base URL.")
+    username: AccountText = Field(description="Our account at the peer.")
+    password: SecretStr = Field(description="Of that account; kept encrypted.")
+    accepts: list[str] = Field(default=[""], max_length=1000, description="Name prefixes that we accept from it.")
+
+
+class ChangePeer(Request):
+    """Switch a peer on or off, change what we accept, or pin its entry points anew."""
+
+    is_enabled: bool | None = None
+    accepts: list[str] | None = Field(default=None, max_length=1000)
+    accept_entry_points: bool = Field(default=False, description="Read and pin them now; ends a hold.")
+
+
+class PeerDescription(Response):
+    """A peer as this site knows it. The password never leaves."""
+
+    name: str
+    url: str
+    username: str
+    reach: Reach
+    is_enabled: bool
+    accepts: list[str]
+    entry_points: list[PinnedEntryPoint]
+    held_because: str | None
+    due_files: int = Field(description="Copies that are due there.")
+    due_bytes: int
+    last_heard_at: datetime | None
+    created_at: datetime
+    trouble: str | None = Field(default=None, description="Why the last call to it failed; null when it did not.")
+
+
+class PeerList(Response):
+    """Every peer, by name."""
+
+    peers: list[PeerDescription]
