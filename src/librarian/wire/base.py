@@ -47,6 +47,12 @@ class PeerRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
+class Query(BaseModel):
+    """The query of a URL: text that is read as what it should be; unknown parameters are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class Response(BaseModel):
     """A response body: a client tolerates fields that a newer server adds."""
 
