@@ -13,6 +13,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import BadRequest
+from librarian.wire.base import BIGGEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,12 @@ def read_cursor(question: str, text: str, kinds: Sequence[type[Part]]) -> tuple[
     # Base64 has several spellings of one content; only ours counts.
     if seal != _seal(question, body) or base64.urlsafe_b64encode(raw).decode("ascii").rstrip("=") != text:
         raise refusal
-    parts = json.loads(body)
-    if len(parts) != len(kinds) or any(type(part) is not kind for part, kind in zip(parts, kinds, strict=True)):
+    try:
+        parts = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise refusal from error
+    if not isinstance(parts, list) or [type(part) for part in parts] != list(kinds):
+        raise refusal
+    if any(isinstance(part, int) and abs(part) > BIGGEST for part in parts):
         raise refusal
     return tuple(parts)
