@@ -94,6 +94,19 @@ class NotFound(CallerError):
     status = 404
 
 
+class MethodNotAllowed(CallerError):
+    """The path exists, but not for this method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class ProtocolMismatch(CallerError):
+    """The other side speaks another version of the protocol."""
+
+    code = "protocol_mismatch"
+
+
 class Conflict(CallerError):
     """The request contradicts what is already so."""
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from librarian.states import Role
-
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp import web
     from pydantic import BaseModel
@@ -16,6 +14,7 @@ if TYPE_CHECKING:
     from librarian.catalog.records import Account
     from librarian.errors import LibrarianError
     from librarian.site import Site
+    from librarian.states import Role
 
 Body = TypeVar("Body")
 Query = TypeVar("Query")
@@ -36,13 +35,14 @@ class Call(Generic[Body, Query]):
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A JSON answer with a status and headers; a handler may also return a prepared ``StreamResponse``."""
+    """A JSON answer (an object, or an array of them) with a status and headers.
 
-    body: BaseModel | None
+    A handler may also return a ``StreamResponse``, prepared or not.
+    """
+
+    body: BaseModel | Sequence[BaseModel] | None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-
-
 
 
 @dataclass(frozen=True, kw_only=True)

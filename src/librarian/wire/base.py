@@ -41,16 +41,16 @@ class Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
+class Query(BaseModel):
+    """The query string of a request: text is read as numbers and instants, no unknown parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 class PeerRequest(BaseModel):
     """A body that another librarian sends: strict types, but a newer peer's unknown fields are tolerated."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class Query(BaseModel):
-    """The query of a URL: text that is read as what it should be; unknown parameters are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Response(BaseModel):

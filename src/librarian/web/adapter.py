@@ -1,0 +1,110 @@
+"""From a row of the route table to an aiohttp handler: permit, parse, validate, call, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, get_origin
+
+from aiohttp import web
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from librarian.auth import OPERATOR, require
+from librarian.errors import BadRequest, Draining
+from librarian.web import answers, refusals, streams
+from librarian.web.around import REQUEST_ID
+from librarian.web.route import Answer, Call, Route
+
+if TYPE_CHECKING:
+    from librarian.catalog.records import Account
+    from librarian.site import Site
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: Who asks where no account is needed.
+NOBODY: Final = OPERATOR.__class__(
+    id=OPERATOR.id, name=OPERATOR.name, roles=frozenset(), is_enabled=False, version=0, created_at=OPERATOR.created_at
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """Reads what one route takes: adapters are made once, not per request."""
+
+    body: TypeAdapter[object] | None
+    query: type[BaseModel] | None
+    lists: frozenset[str]
+    limit: int
+
+    @classmethod
+    def of(cls, route: Route) -> _Reader:
+        lists = frozenset(
+            name
+            for name, field in (route.query.model_fields if route.query else {}).items()
+            if get_origin(field.annotation) in (list, tuple)
+        )
+        adapter = TypeAdapter(route.body) if route.body is not None and not route.streams else None
+        return cls(body=adapter, query=route.query, lists=lists, limit=route.body_limit)
+
+    def read_query(self, request: web.Request) -> BaseModel | None:
+        if self.query is None:
+            return None
+        sent = request.query
+        values: dict[str, str | list[str]] = {}
+        for key in sent:
+            every = sent.getall(key)
+            if any("\x00" in value for value in every):
+                raise BadRequest(f"the parameter {key[:80]!r} has a NUL character", remedy="Leave it out.")
+            values[key] = every if key in self.lists or len(every) > 1 else every[0]
+        try:
+            return self.query.model_validate(values)
+        except ValidationError as error:
+            raise refusals.of_validation(error, where="query string") from error
+
+    async def read_body(self, request: web.Request) -> object:
+        if self.body is None:
+            return None
+        raw = await streams.whole(request, limit=self.limit)
+        # PostgreSQL has no NUL in text, SQLite ends at it: no string that we keep may hold one.
+        if b"\\u0000" in raw:
+            raise BadRequest("the body has a NUL character", remedy="Leave it out.")
+        try:
+            return self.body.validate_json(raw or b"null")
+        except ValidationError as error:
+            if not raw:
+                raise BadRequest("the request needs a JSON body", remedy="See /docs for its fields.") from error
+            raise refusals.of_validation(error, where="body") from error
+
+
+def adapt(route: Route, site: Site, *, everybody_is: Account | None) -> Handler:
+    """The aiohttp handler of *route*."""
+    reader = _Reader.of(route)
+    is_open = not route.roles
+    reads_body = route.streams or reader.body is not None
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if site.health.is_draining and not is_open:
+            raise Draining("the server is going down", remedy="Try again when it is back.")
+        caller = everybody_is or NOBODY
+        if not is_open:
+            if everybody_is is None:
+                caller = await site.doorkeeper.admit(request)
+                request["account"] = caller.name
+            require(caller, route.roles)
+        query = reader.read_query(request)
+        if reads_body:
+            _refuse_encoding(request)
+            await streams.invite(request)
+        body = await reader.read_body(request)
+        call = Call(request=request, site=site, caller=caller, body=body, query=query, request_id=request[REQUEST_ID])
+        answer = await route.handler(call)
+        return answers.render(answer, request) if isinstance(answer, Answer) else answer
+
+    return serve
+
+
+def _refuse_encoding(request: web.Request) -> None:
+    # aiohttp would unpack it silently: a few bytes could become gigabytes, and sizes would not be those promised.
+    encoding = request.headers.get("Content-Encoding", "identity")
+    if encoding.lower() != "identity":
+        raise BadRequest(f"the body is encoded as {encoding[:40]!r}", remedy="Send it without Content-Encoding.")

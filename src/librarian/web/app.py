@@ -1,0 +1,64 @@
+"""The application: the route table as aiohttp serves it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from librarian.web import adapter, around, streams, table
+from librarian.web import site as site_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from librarian.catalog.records import Account
+    from librarian.site import Site
+    from librarian.web.route import Route
+
+#: A file name of 1,024 bytes and a member path of 2,048, every byte escaped as three, must fit in one line.
+LINE_BYTES: Final = 16 * 1024
+
+
+def create_app(
+    site: Site,
+    *,
+    everybody_is: Account | None = None,
+    routes: Sequence[Route] = table.ALL_ROUTES,
+    silence: timedelta = streams.SILENCE,
+    body_time: timedelta = streams.BODY_TIME,
+) -> web.Application:
+    """The application that serves *site*.
+
+    Parameters
+    ----------
+    everybody_is: the account that every caller has, without credentials (a socket whose permissions are the key).
+    silence: longest silence within a streamed body.
+    body_time: longest time for a whole JSON body.
+    """
+    app = web.Application(middlewares=[around.around])
+    app[streams.READ_LIMITS] = (silence, body_time)
+    app[site_routes.CARD] = site_routes.Card(site)
+    for route in routes:
+        app.router.add_route(
+            route.method,
+            route.path,
+            adapter.adapt(route, site, everybody_is=everybody_is),
+            expect_handler=streams.do_not_invite_yet,
+        )
+    app.on_response_prepare.append(around.mark)
+    return app
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """A runner for *app*: long names fit into the request line, and we write our own access log."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        max_line_size=LINE_BYTES,
+        max_field_size=LINE_BYTES,
+        keepalive_timeout=75,
+        handler_cancellation=False,
+        shutdown_timeout=5,
+    )

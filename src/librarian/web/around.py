@@ -1,0 +1,107 @@
+"""What surrounds every request: its id, the protocol, refusals, headers and one line in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from librarian.errors import LibrarianError, ProtocolMismatch
+from librarian.web import refusals, streams
+from librarian.wire.base import PROTOCOL, PROTOCOL_HEADER
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+access = logging.getLogger("librarian.access")
+
+REQUEST_ID: Final = "request_id"
+REQUEST_ID_HEADER: Final = "X-Request-Id"
+_ACCEPTABLE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_PROTOCOL: Final = str(PROTOCOL)
+_BEGUN: Final = "begun"
+
+
+@web.middleware
+async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, and turn every way it can end into an answer and a line in the log."""
+    started = time.perf_counter()
+    request_id = _request_id(request)
+    request[REQUEST_ID] = request_id
+    status = 499
+    try:
+        response = await _answer(request, handler, request_id)
+        status = response.status
+        return response
+    finally:
+        access.info(
+            "%s %s %d %.1f ms %s",
+            request.method,
+            request.rel_url.raw_path[:2048],
+            status,
+            (time.perf_counter() - started) * 1000,
+            request.get("account", "-"),
+            extra={"event": "request", "request_id": request_id, "status": status},
+        )
+
+
+async def _answer(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+    try:
+        _check_protocol(request)
+        return await handler(request)
+    except LibrarianError as error:
+        return _refuse(error, request, request_id)
+    except web.HTTPException as error:
+        return _refuse(refusals.of_aiohttp(error, request), request, request_id)
+    except streams.CUT_OFF:
+        return _refuse(streams.cut_off(), request, request_id)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge: what nobody foresaw becomes 500 and a traceback
+        what = f"{request.method} {request.path}"
+        return _refuse(refusals.bug(error, request_id=request_id, what=what), request, request_id)
+
+
+def _refuse(error: LibrarianError, request: web.Request, request_id: str) -> web.StreamResponse:
+    if _BEGUN in request:
+        # The status line is gone: only a broken connection still tells the client that the answer is not whole.
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError(f"{error.code} after the answer had begun") from error
+    response = refusals.answer_to(error, request_id=request_id)
+    if request.can_read_body and not request.content.at_eof():
+        response.force_close()
+    return response
+
+
+async def mark(request: web.Request, response: web.StreamResponse) -> None:
+    """Put our headers on every answer; aiohttp calls it just before the first byte."""
+    request[_BEGUN] = True
+    headers = response.headers
+    headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+    headers[PROTOCOL_HEADER] = _PROTOCOL
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers.setdefault("Cache-Control", "no-store")
+
+
+def _request_id(request: web.Request) -> str:
+    given = request.headers.get(REQUEST_ID_HEADER)
+    if given is not None and _ACCEPTABLE_ID.fullmatch(given):
+        return given
+    return secrets.token_hex(8)
+
+
+def _check_protocol(request: web.Request) -> None:
+    spoken = request.headers.get(PROTOCOL_HEADER)
+    if spoken is None or spoken == _PROTOCOL:
+        return
+    raise ProtocolMismatch(
+        f"this librarian speaks protocol {PROTOCOL}, the request is in {spoken[:20]!r}",
+        remedy="Bring both sides to the same release.",
+        details={"protocol": PROTOCOL},
+    )

@@ -1,0 +1,17 @@
+"""The route table: every route there is, for the server, the permission test and the API description."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from librarian.web import accounts, health, site, stores
+
+if TYPE_CHECKING:
+    from librarian.web.route import Route
+
+ALL_ROUTES: Final[tuple[Route, ...]] = (
+    *health.ROUTES,
+    *site.ROUTES,
+    *stores.ROUTES,
+    *accounts.ROUTES,
+)
