@@ -16,7 +16,7 @@ LAYERS = {
     **dict.fromkeys(("errors", "states", "names", "timing", "checksum", "guard", "globs", "__init__"), 0),
     **dict.fromkeys(("wire", "policies", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
-    **dict.fromkeys(("checksum_worker", "pulse"), 2),
+    **dict.fromkeys(("checksum_worker", "pulse", "writers"), 2),
     **dict.fromkeys(("auth", "peers", "health", "ownership"), 3),
     "site": 4,
     **dict.fromkeys(("intake", "replication"), 5),

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from librarian.bells import Bells, Nudges
+from librarian.pulse import Pulses
+from librarian.writers import Writers
 
 if TYPE_CHECKING:
     from librarian.auth import Doorkeeper
@@ -34,3 +36,5 @@ class Site:
     engines: dict[str, TransferEngine]
     bells: Bells = field(default_factory=Bells)
     nudges: Nudges = field(default_factory=Nudges)
+    pulses: Pulses = field(default_factory=Pulses)
+    writers: Writers = field(default_factory=Writers)

@@ -2,8 +2,145 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from librarian.catalog import obstacles, rows
+from librarian.catalog.records import File
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import FileRow, MemberListingRow, to_micros
+from librarian.checksum import Checksum
+from librarian.names import FileId, FileName
+from librarian.states import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Row
+
+FILE_COLUMNS = (
+    FileRow.id,
+    FileRow.name,
+    FileRow.kind,
+    FileRow.size,
+    FileRow.checksum,
+    FileRow.uploader,
+    FileRow.origin,
+    FileRow.created_at,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewFile:
+    """A file that has just been verified and published."""
+
+    name: FileName
+    kind: Kind
+    size: int
+    checksum: Checksum
+    uploader: str
+    origin: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a book holds: ``packed`` is ``checksum.pack_members`` of its members."""
+
+    file_id: FileId
+    count: int
+    packed: bytes
+
+
+def file_of(row: Row[tuple[object, ...]]) -> File:
+    """The record of a row that selected ``FILE_COLUMNS``."""
+    return File(
+        id=FileId(row.id),
+        name=FileName.trusted(row.name),
+        kind=Kind(row.kind),
+        size=row.size,
+        checksum=Checksum.trusted(row.checksum),
+        uploader=row.uploader,
+        origin=row.origin,
+        created_at=row.created_at,
+    )
 
 
 class Files(Repository):
     """Immutable named payloads and their member listings."""
+
+    async def conflicts(self, names: Sequence[FileName]) -> dict[FileName, obstacles.Obstacle]:
+        """What stands in the way of new arrivals under *names*; a name that is free is absent.
+
+        Looks at held files and live arrivals: of the same name, of every ancestor, of any descendant. Names of
+        the same request are the caller's to compare. One statement. Call ``tx.incoming.lock_names()`` before it
+        in a transaction that is to open what it finds free.
+        """
+        return await obstacles.find(self._connection, self._dialect, names)
+
+    async def named(self, names: Sequence[FileName]) -> dict[FileName, File]:
+        """The files of these names; unknown names are absent."""
+        if not names:
+            return {}
+        asked = self._table("asked", name=rows.TEXT)
+        found = await self._connection.execute(
+            select(*FILE_COLUMNS).select_from(asked).join(FileRow, FileRow.name == asked.c.name),
+            {"asked": rows.pack((name,) for name in names)},
+        )
+        return {file.name: file for file in map(file_of, found)}
+
+    async def add(self, files: Sequence[NewFile]) -> dict[FileName, FileId]:
+        """Insert *files*, and return the id of each that was new.
+
+        A name that exists is left as it is and absent from the answer: rows never change.
+        """
+        if not files:
+            return {}
+        new = self._table(
+            "new",
+            name=rows.TEXT,
+            kind=rows.TEXT,
+            size=rows.BIGINT,
+            checksum=rows.TEXT,
+            uploader=rows.TEXT,
+            origin=rows.TEXT,
+            created_at=rows.BIGINT,
+        )
+        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        # "WHERE true": SQLite cannot tell "ON CONFLICT" after a SELECT from a join condition otherwise.
+        statement = (
+            insert(FileRow)
+            .from_select([column.name for column in new.c], select(new).where(new.c.name.is_not(None)))
+            .on_conflict_do_nothing(index_elements=["name"])
+            .returning(FileRow.id, FileRow.name)
+        )
+        packed = rows.pack(
+            (f.name, f.kind, f.size, f.checksum, f.uploader, f.origin, to_micros(f.created_at)) for f in files
+        )
+        added = await self._connection.execute(statement, {"new": packed})
+        return {FileName.trusted(row.name): FileId(row.id) for row in added}
+
+    async def add_listings(self, listings: Sequence[Listing]) -> None:
+        """Keep what books hold. A repeat changes nothing."""
+        if not listings:
+            return
+        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        statement = insert(MemberListingRow).on_conflict_do_nothing(index_elements=["file_id"])
+        await self._connection.execute(
+            statement, [{"file_id": each.file_id, "count": each.count, "listing": each.packed} for each in listings]
+        )
+
+    async def listing_of(self, file: FileId) -> Listing | None:
+        """What a book holds, or None for what is no book."""
+        row = (
+            await self._connection.execute(
+                select(MemberListingRow.count.label("members"), MemberListingRow.listing).where(
+                    MemberListingRow.file_id == file
+                )
+            )
+        ).first()
+        return Listing(file_id=file, count=row.members, packed=row.listing) if row else None

@@ -1,9 +1,173 @@
-"""IncomingTransfers: files on their way in."""
+"""Incoming transfers: files on their way in, uploads and clones alike. ``claims`` has what ingest does with them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, insert, literal_column, select, update
+
+from librarian.catalog import rows
+from librarian.catalog.incoming_rows import (
+    INCOMING_COLUMNS,
+    OPENING_COLUMNS,
+    STORE_NAME,
+    Commit,
+    Opening,
+    Shelf,
+    cells_of,
+    every,
+    incoming_of,
+    is_live,
+    may_become,
+    opened,
+)
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import IncomingRow, StoreRow, TallyRow
+from librarian.names import PeerId, StoreId, StoreName, Token, TransferId
+from librarian.states import Kind, TransferState
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from librarian.catalog.records import Incoming
+
+#: Any number does, as long as nobody else uses it: openings of names queue behind it on PostgreSQL.
+NAMES_LOCK: Final = 0x6C69_6272_6E61_6D65
 
 
 class IncomingTransfers(Repository):
-    """Files on their way in."""
+    """Files on their way in. What may follow what is ``states.INCOMING_MOVES``, nothing else."""
+
+    async def lock_names(self) -> None:
+        """Queue behind every other transaction that opens names; the unique index is only the backstop.
+
+        Two openings could each find the other's ancestor free and both insert: no index forbids that. SQLite
+        has one writer and needs no lock.
+        """
+        if not self._is_sqlite:
+            await self._connection.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK)))
+
+    async def shelves(self) -> tuple[Shelf, ...]:
+        """Every store with what it keeps and has promised, by name. Only live transfers hold a promise."""
+        promised = (
+            select(IncomingRow.store_id, func.sum(IncomingRow.reserved).label("bytes"))
+            .where(is_live(IncomingRow.state))
+            .group_by(IncomingRow.store_id)
+            .subquery()
+        )
+        found = await self._connection.execute(
+            select(
+                StoreRow.name,
+                StoreRow.is_open,
+                func.coalesce(promised.c.bytes, 0).label("reserved"),
+                func.coalesce(TallyRow.bytes, 0).label("held"),
+            )
+            .outerjoin(promised, promised.c.store_id == StoreRow.id)
+            .outerjoin(TallyRow, TallyRow.subject == literal_column("'store:'").concat(StoreRow.name))
+            .order_by(StoreRow.name)
+        )
+        return tuple(
+            Shelf(store=StoreName(row.name), is_open=row.is_open, reserved=int(row.reserved), held=int(row.held))
+            for row in found
+        )
+
+    async def open(self, openings: Sequence[Opening]) -> list[Incoming]:
+        """Write *openings* as INITIATED rows, and return them in the same order.
+
+        The names must be free (``Files.conflicts`` under ``lock_names``), the stores known.
+        """
+        if not openings:
+            return []
+        now = utc_now()
+        new = self._table("new", store=rows.TEXT, **OPENING_COLUMNS)
+        statement = (
+            insert(IncomingRow)
+            .from_select(
+                ["store_id", "state", "has_staging", *OPENING_COLUMNS],
+                select(
+                    StoreRow.id,
+                    literal_column(f"'{TransferState.INITIATED}'"),
+                    literal_column("true"),
+                    *(new.c[name] for name in OPENING_COLUMNS),
+                ).where(StoreRow.name == new.c.store),
+            )
+            .returning(IncomingRow.id, IncomingRow.uuid, IncomingRow.store_id)
+        )
+        written = await self._connection.execute(
+            statement, {"new": rows.pack(cells_of(each, now) for each in openings)}
+        )
+        ids = {row.uuid: (TransferId(row.id), StoreId(row.store_id)) for row in written}
+        return [opened(each, *ids[each.uuid], now) for each in openings]
+
+    async def with_uuids(self, uuids: Sequence[str], *, peer_id: PeerId | None = None) -> list[Incoming]:
+        """The transfers of these UUIDs, uploads (or one peer's clones), in no order; unknown ones are absent."""
+        if not uuids:
+            return []
+        asked = self._table("asked", uuid=rows.TEXT)
+        statement = every().where(
+            func.coalesce(IncomingRow.peer_id, 0) == (peer_id or 0), IncomingRow.uuid.in_(select(asked.c.uuid))
+        )
+        found = await self._connection.execute(statement, {"asked": rows.pack((uuid,) for uuid in uuids)})
+        return [incoming_of(row) for row in found]
+
+    async def with_tokens(self, tokens: Collection[Token]) -> list[Incoming]:
+        """The transfers whose staging has these names; unknown ones are absent."""
+        if not tokens:
+            return []
+        asked = self._table("asked", token=rows.TEXT)
+        found = await self._connection.execute(
+            every().where(IncomingRow.token.in_(select(asked.c.token))),
+            {"asked": rows.pack((token,) for token in tokens)},
+        )
+        return [incoming_of(row) for row in found]
+
+    async def advance(self, ids: Sequence[TransferId], *, to: TransferState) -> set[TransferId]:
+        """Move transfers to *to* where ``INCOMING_MOVES`` allows, and return those that moved."""
+        if not ids:
+            return set()
+        asked = self._table("asked", id=rows.BIGINT)
+        moved = await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id.in_(select(asked.c.id)), may_become(to))
+            .values(state=to, progressed_at=utc_now())
+            .returning(IncomingRow.id),
+            {"asked": rows.pack((id_,) for id_ in ids)},
+        )
+        return {TransferId(row.id) for row in moved}
+
+    async def commit(self, commits: Sequence[Commit], *, account: str | None) -> list[Incoming]:
+        """Stage uploads whose bytes are all there, and return those that moved.
+
+        Moved are those of *account* (None: anybody's) that are still open, have a checksum from open or commit
+        (equal, when both), of the kind that fits a file or a book. One statement; the caller asks about the rest.
+        """
+        if not commits:
+            return []
+        given = self._table("given", uuid=rows.TEXT, checksum=rows.TEXT)
+        checksum = func.coalesce(IncomingRow.checksum, given.c.checksum)
+        conditions = [
+            IncomingRow.uuid == given.c.uuid,
+            IncomingRow.peer_id.is_(None),
+            may_become(TransferState.STAGED),
+            # An ingest that was cut off also goes back to STAGED, but not by a commit.
+            IncomingRow.state != literal_column(f"'{TransferState.INGESTING}'"),
+            checksum.is_not(None),
+            func.coalesce(given.c.checksum, checksum) == checksum,
+            checksum.like("book1-%") == (IncomingRow.kind == Kind.BOOK),
+        ]
+        if account is not None:
+            conditions.append(IncomingRow.account == account)
+        now = utc_now()
+        moved = await self._connection.execute(
+            update(IncomingRow)
+            .where(*conditions)
+            .values(state=TransferState.STAGED, checksum=checksum, progressed_at=now, next_try_at=now)
+            .returning(*INCOMING_COLUMNS, STORE_NAME),
+            {"given": rows.pack((each.uuid, each.checksum) for each in commits)},
+        )
+        return [incoming_of(row) for row in moved]
+
+    async def cancel(self, ids: Sequence[TransferId]) -> set[TransferId]:
+        """Cancel what may still be cancelled, and return that."""
+        return await self.advance(ids, to=TransferState.CANCELLED)

@@ -1,9 +1,96 @@
-"""Instances: copies on our stores."""
+"""Instances: copies of files on our own stores."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import literal_column, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from librarian.catalog import rows
+from librarian.catalog.records import InstanceRecord
 from librarian.catalog.repository import Repository
+from librarian.catalog.schema import InstanceRow, StoreRow, to_micros
+from librarian.names import FileId, StoreName
+from librarian.states import Intent, Presence, VerifiedFrom
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewInstance:
+    """A copy that was just measured and found good."""
+
+    file_id: FileId
+    store: StoreName
+    verified_at: datetime
+    verified_from: VerifiedFrom
 
 
 class Instances(Repository):
-    """Copies on our stores."""
+    """Copies of files on our own stores."""
+
+    async def add(self, instances: Sequence[NewInstance]) -> None:
+        """Record *instances* as present and kept.
+
+        A row that exists (a copy that was lost and came back) is renewed. A repeat changes nothing but
+        ``verified_at``.
+        """
+        if not instances:
+            return
+        new = self._table("new", file_id=rows.BIGINT, store=rows.TEXT, verified_at=rows.BIGINT, verified_from=rows.TEXT)
+        chosen = select(
+            new.c.file_id,
+            StoreRow.id,
+            literal_column(f"'{Presence.PRESENT}'"),
+            literal_column(f"'{Intent.KEEP}'"),
+            new.c.verified_at,
+            new.c.verified_from,
+            new.c.verified_at.label("created_at"),
+        ).where(StoreRow.name == new.c.store)
+        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        statement = insert(InstanceRow).from_select(
+            ["file_id", "store_id", "presence", "intent", "verified_at", "verified_from", "created_at"], chosen
+        )
+        renewed = {name: statement.excluded[name] for name in ("presence", "intent", "verified_at", "verified_from")}
+        packed = rows.pack(
+            (each.file_id, each.store, to_micros(each.verified_at), each.verified_from) for each in instances
+        )
+        await self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["file_id", "store_id"], set_=renewed), {"new": packed}
+        )
+
+    async def of_files(self, files: Sequence[FileId]) -> tuple[InstanceRecord, ...]:
+        """Every copy of *files* that the catalog knows, lost ones included, by file and store."""
+        if not files:
+            return ()
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(
+                InstanceRow.file_id,
+                StoreRow.name.label("store"),
+                InstanceRow.presence,
+                InstanceRow.intent,
+                InstanceRow.verified_at,
+                InstanceRow.verified_from,
+            )
+            .select_from(asked)
+            .join(InstanceRow, InstanceRow.file_id == asked.c.file_id)
+            .join(StoreRow, StoreRow.id == InstanceRow.store_id)
+            .order_by(InstanceRow.file_id, StoreRow.name),
+            {"asked": rows.pack((file,) for file in files)},
+        )
+        return tuple(
+            InstanceRecord(
+                file_id=FileId(row.file_id),
+                store=StoreName(row.store),
+                presence=Presence(row.presence),
+                intent=Intent(row.intent),
+                verified_at=row.verified_at,
+                verified_from=VerifiedFrom(row.verified_from),
+            )
+            for row in found
+        )

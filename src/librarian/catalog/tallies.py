@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -9,14 +11,23 @@ from librarian.catalog.records import Tally
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import TallyRow
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class Tallies(Repository):
     """Totals that people look at."""
 
     async def add(self, subject: str, *, files: int, bytes: int) -> None:  # noqa: A002 - the unit is the name
         """Add to (or with negative numbers take from) the total of *subject*."""
+        await self.add_many({subject: Tally(files=files, bytes=bytes)})
+
+    async def add_many(self, changes: Mapping[str, Tally]) -> None:
+        """Add to the total of each subject."""
+        if not changes:
+            return
         insert = sqlite.insert if self._is_sqlite else postgresql.insert
-        statement = insert(TallyRow).values(subject=subject, files=files, bytes=bytes)
+        statement = insert(TallyRow)
         await self._connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["subject"],
@@ -24,7 +35,9 @@ class Tallies(Repository):
                     "files": TallyRow.files + statement.excluded.files,
                     "bytes": TallyRow.bytes + statement.excluded.bytes,
                 },
-            )
+            ),
+            # Always in one order: two transactions that lock the same totals must not wait for each other.
+            [{"subject": each, "files": changes[each].files, "bytes": changes[each].bytes} for each in sorted(changes)],
         )
 
     async def of(self, subject: str) -> Tally:

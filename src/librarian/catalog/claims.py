@@ -1,0 +1,219 @@
+"""Claims: incoming transfers in the hands of ingest, and what becomes of them; staging that is to be cleared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Boolean, and_, cast, exists, literal_column, not_, select, update
+
+from librarian.catalog import rows
+from librarian.catalog.incoming_rows import (
+    INCOMING_COLUMNS,
+    STORE_NAME,
+    Candidate,
+    Completion,
+    Delay,
+    Failure,
+    Seen,
+    every,
+    incoming_of,
+    is_in,
+    is_live,
+    may_become,
+)
+from librarian.catalog.repository import Repository
+from librarian.catalog.schema import IncomingRow, StoreRow, to_micros
+from librarian.names import StoreName, TransferId
+from librarian.states import Arrival, TransferState
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from librarian.catalog.records import Incoming
+
+
+class Claims(Repository):
+    """Incoming transfers in the hands of ingest."""
+
+    async def candidates(
+        self, *, now: datetime, limit: int, except_for: Collection[tuple[StoreName, int, int]] = ()
+    ) -> tuple[Candidate, ...]:
+        """Staged transfers that may be claimed at *now*, those that wait longest first, at most *limit*.
+
+        *except_for*: (store, from size, below size) of those that nobody could take up now.
+        """
+        busy = self._table("busy", store=rows.TEXT, at_least=rows.BIGINT, below=rows.BIGINT)
+        found = await self._connection.execute(
+            select(IncomingRow.id, StoreRow.name, IncomingRow.size, IncomingRow.attempts)
+            .join(StoreRow, StoreRow.id == IncomingRow.store_id)
+            .where(
+                is_in(TransferState.STAGED),
+                IncomingRow.next_try_at <= now,
+                not_(
+                    exists().where(
+                        busy.c.store == StoreRow.name,
+                        busy.c.at_least <= IncomingRow.size,
+                        IncomingRow.size < busy.c.below,
+                    )
+                ),
+            )
+            .order_by(IncomingRow.next_try_at, IncomingRow.id)
+            .limit(limit),
+            {"busy": rows.pack(except_for)},
+        )
+        return tuple(
+            Candidate(id=TransferId(row.id), store=StoreName(row.name), size=row.size, attempts=row.attempts)
+            for row in found
+        )
+
+    async def claim(self, ids: Sequence[TransferId]) -> list[Incoming]:
+        """Move staged transfers to INGESTING; those that moved are the caller's responsibility."""
+        if not ids:
+            return []
+        asked = self._table("asked", id=rows.BIGINT)
+        claimed = await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id.in_(select(asked.c.id)), is_in(TransferState.STAGED))
+            .values(state=TransferState.INGESTING)
+            .returning(*INCOMING_COLUMNS, STORE_NAME),
+            {"asked": rows.pack((id_,) for id_ in ids)},
+        )
+        return sorted((incoming_of(row) for row in claimed), key=lambda each: each.id)
+
+    async def complete(self, completions: Sequence[Completion]) -> None:
+        """The payloads are published and recorded. A repeat does nothing."""
+        if not completions:
+            return
+        done = self._table("done", id=rows.BIGINT, has_staging=rows.BIGINT)
+        await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id == done.c.id, may_become(TransferState.COMPLETED))
+            .values(
+                state=TransferState.COMPLETED,
+                has_staging=cast(done.c.has_staging, Boolean) if not self._is_sqlite else done.c.has_staging,
+                code=None,
+                reason=None,
+                reserved=0,
+                progressed_at=utc_now(),
+            ),
+            {"done": rows.pack((each.id, int(each.has_staging)) for each in completions)},
+        )
+
+    async def fail(self, failures: Sequence[Failure]) -> set[TransferId]:
+        """Fail transfers for good, with the reason; returns those that were still live."""
+        if not failures:
+            return set()
+        failed = self._table("failed", id=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT)
+        moved = await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id == failed.c.id, may_become(TransferState.FAILED))
+            .values(
+                state=TransferState.FAILED,
+                code=failed.c.code,
+                reason=failed.c.reason,
+                reserved=0,
+                progressed_at=utc_now(),
+            )
+            .returning(IncomingRow.id),
+            {"failed": rows.pack((each.id, each.code, each.reason) for each in failures)},
+        )
+        return {TransferId(row.id) for row in moved}
+
+    async def release(self, delays: Sequence[Delay]) -> None:
+        """Give claimed transfers back to STAGED, to be claimed again after their delay."""
+        if not delays:
+            return
+        late = self._table(
+            "late", id=rows.BIGINT, until=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT, is_suspicious=rows.BIGINT
+        )
+        await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id == late.c.id, is_in(TransferState.INGESTING))
+            .values(
+                state=TransferState.STAGED,
+                next_try_at=late.c.until,
+                code=late.c.code,
+                reason=late.c.reason,
+                attempts=IncomingRow.attempts + late.c.is_suspicious,
+            ),
+            {
+                "late": rows.pack(
+                    (each.id, to_micros(each.until), each.code, each.reason, int(each.is_suspicious)) for each in delays
+                )
+            },
+        )
+
+    async def take_back(self) -> int:
+        """Give back every claim of a process that died; only the owner's first act may call this."""
+        moved = await self._connection.execute(
+            update(IncomingRow)
+            .where(is_in(TransferState.INGESTING))
+            .values(state=TransferState.STAGED, next_try_at=utc_now())
+            .returning(IncomingRow.id)
+        )
+        return len(moved.all())
+
+    async def staging_cleared(self, ids: Sequence[TransferId]) -> None:
+        """Nothing of these is left in staging."""
+        if not ids:
+            return
+        asked = self._table("asked", id=rows.BIGINT)
+        await self._connection.execute(
+            update(IncomingRow).where(IncomingRow.id.in_(select(asked.c.id))).values(has_staging=False),
+            {"asked": rows.pack((id_,) for id_ in ids)},
+        )
+
+    async def to_clear(self, *, after: TransferId, limit: int) -> list[Incoming]:
+        """Ended transfers whose staging still has to be removed, by id, from the one after *after*."""
+        found = await self._connection.execute(
+            every()
+            .where(IncomingRow.has_staging == literal_column("true"), not_(is_live(IncomingRow.state)))
+            .where(IncomingRow.id > after)
+            .order_by(IncomingRow.id)
+            .limit(limit)
+        )
+        return [incoming_of(row) for row in found]
+
+    async def live(self, *, after: TransferId, limit: int) -> list[Incoming]:
+        """Transfers that occupy their name, by id, from the one after *after*."""
+        found = await self._connection.execute(
+            every().where(is_live(IncomingRow.state), IncomingRow.id > after).order_by(IncomingRow.id).limit(limit)
+        )
+        return [incoming_of(row) for row in found]
+
+    async def saw(self, seen: Sequence[Seen]) -> set[TransferId]:
+        """Note what stands in staging; returns the transfers for which that is news, which counts as progress."""
+        if not seen:
+            return set()
+        sight = self._table("sight", id=rows.BIGINT, reserved=rows.BIGINT)
+        moved = await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id == sight.c.id, is_live(IncomingRow.state), IncomingRow.reserved != sight.c.reserved)
+            .values(reserved=sight.c.reserved, progressed_at=utc_now())
+            .returning(IncomingRow.id),
+            {"sight": rows.pack((each.id, each.reserved) for each in seen)},
+        )
+        return {TransferId(row.id) for row in moved}
+
+    async def expire(self, *, idle_since: datetime, reason: str, limit: int) -> list[Incoming]:
+        """Fail open uploads that made no progress since *idle_since*, and return them."""
+        idle = (
+            select(IncomingRow.id)
+            .where(
+                and_(is_live(IncomingRow.state), may_become(TransferState.STAGED)),
+                IncomingRow.state != literal_column(f"'{TransferState.INGESTING}'"),
+                IncomingRow.arrival == Arrival.UPLOAD,
+                IncomingRow.progressed_at < idle_since,
+            )
+            .order_by(IncomingRow.id)
+            .limit(limit)
+        )
+        moved = await self._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id.in_(idle))
+            .values(state=TransferState.FAILED, code="abandoned", reason=reason, reserved=0)
+            .returning(*INCOMING_COLUMNS, STORE_NAME)
+        )
+        return [incoming_of(row) for row in moved]
