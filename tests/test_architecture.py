@@ -16,7 +16,7 @@ LAYERS = {
     **dict.fromkeys(("errors", "states", "names", "timing", "checksum", "guard", "globs", "__init__"), 0),
     **dict.fromkeys(("wire", "policies", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
-    **dict.fromkeys(("checksum_worker", "pulse", "writers"), 2),
+    **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors"), 2),
     **dict.fromkeys(("auth", "peers", "health", "ownership"), 3),
     "site": 4,
     **dict.fromkeys(("intake", "replication"), 5),
@@ -39,7 +39,7 @@ NEIGHBOURS = {
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}
 HEAVY = {"pydantic", "sqlalchemy", "aiohttp", "alembic", "typer", "rich", "globus_sdk", "cryptography"}
-MAY_CATCH_ALL = {"tasks/supervisor.py", "web/adapter.py", "web/middleware.py"}
+MAY_CATCH_ALL = {"tasks/supervisor.py", "web/adapter.py", "web/around.py"}
 
 
 def unit_of(path: Path) -> str:
