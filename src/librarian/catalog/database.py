@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 import asyncpg
@@ -18,7 +18,7 @@ from librarian.errors import DatabaseUnavailable, OwnedElsewhere
 from librarian.guard import transaction_open
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from types import TracebackType
 
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -96,6 +96,15 @@ def translate(error: BaseException) -> Exception:
     return error if isinstance(error, Exception) else _away(error)
 
 
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what a driver raises inside as ours; see ``translate``."""
+    try:
+        yield
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise translate(error) from error
+
+
 def _away(error: BaseException) -> DatabaseUnavailable:
     first_line = (str(error) or type(error).__name__).splitlines()[0][:200]
     return DatabaseUnavailable(
@@ -159,22 +168,26 @@ class Catalog:
 
     @asynccontextmanager
     async def _transaction(self, *, reads_only: bool) -> AsyncIterator[Transaction]:
-        try:
-            connection = await self._engine.connect().start()
-        except (SQLAlchemyError, OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise translate(error) from error
-        try:
-            if reads_only and self.dialect == "sqlite":
-                await connection.execution_options(reads_only=True)
-            async with connection.begin():
-                with transaction_open():
-                    if not reads_only and self.generation is not None:
-                        await self._confirm_owner(connection)
-                    yield Transaction(connection, self.dialect)
-        except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            raise translate(error) from error
-        finally:
-            await asyncio.shield(connection.close())
+        with translated():
+            connection = await self._engine.connect()
+            try:
+                await self._prepare(connection, reads_only=reads_only)
+                async with connection.begin():
+                    with transaction_open():
+                        if not reads_only and self.generation is not None:
+                            await self._confirm_owner(connection)
+                        yield Transaction(connection, self.dialect)
+            finally:
+                # A connection that is not given back is lost to the pool, so not even cancellation stops this.
+                await asyncio.shield(connection.close())
+
+    async def _prepare(self, connection: AsyncConnection, *, reads_only: bool) -> None:
+        if not reads_only:
+            return
+        if self.dialect == "sqlite":
+            await connection.execution_options(reads_only=True)
+        else:
+            await connection.execution_options(postgresql_readonly=True)
 
     async def _confirm_owner(self, connection: AsyncConnection) -> None:
         current = await connection.scalar(select(SiteRow.generation).where(SiteRow.id == 1))

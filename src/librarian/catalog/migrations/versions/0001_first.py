@@ -1,0 +1,259 @@
+"""The first tables.
+
+Revision ID: 0001
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: Final = "0001"
+down_revision: Final = None
+branch_labels: Final = None
+depends_on: Final = None
+
+ROW_ID: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+NAME: Final = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+#: Microseconds since 1970, UTC.
+INSTANT: Final = sa.BigInteger()
+
+# fmt: off
+
+
+def upgrade() -> None:
+    """Make every table."""
+    _accounts()
+    _alerts()
+    _events()
+    _files()
+    _peers()
+    _site()
+    _stores()
+    _tallies()
+    _batches()
+    _incoming_transfers()
+    _instances()
+    _members()
+    _outbox()
+    _remote_instances()
+    _rules()
+    _copies_due()
+    _outgoing_transfers()
+
+
+def _accounts() -> None:
+    op.create_table("accounts", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False), sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("is_enabled", sa.Boolean(), nullable=False), sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False), sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name"))
+
+
+def _alerts() -> None:
+    op.create_table("alerts", sa.Column("id", ROW_ID, nullable=False), sa.Column("cause", NAME, nullable=False),
+        sa.Column("message", sa.Text(), nullable=False), sa.Column("remedy", sa.Text(), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False), sa.Column("first_at", INSTANT, nullable=False),
+        sa.Column("last_at", INSTANT, nullable=False), sa.Column("acknowledged_at", INSTANT, nullable=True),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("cause"))
+
+
+def _events() -> None:
+    op.create_table("events", sa.Column("id", ROW_ID, nullable=False), sa.Column("at", INSTANT, nullable=False),
+        sa.Column("subject", NAME, nullable=False), sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("who", sa.Text(), nullable=False), sa.Column("why", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id"))
+    op.create_index("events_by_age", "events", ["at"])
+    op.create_index("events_by_subject", "events", ["subject", "id"])
+
+
+def _files() -> None:
+    op.create_table("files", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False), sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("checksum", NAME, nullable=False), sa.Column("uploader", NAME, nullable=False),
+        sa.Column("origin", NAME, nullable=False), sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("name"))
+    op.create_index("files_by_age", "files", ["created_at", "id"])
+    op.create_index("files_by_checksum", "files", ["checksum"])
+    op.create_index("files_by_origin", "files", ["origin", "created_at", "id"])
+    op.create_index("files_by_size", "files", ["size", "id"])
+    op.create_index("files_by_uploader", "files", ["uploader", "created_at", "id"])
+
+
+def _peers() -> None:
+    op.create_table("peers", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False), sa.Column("username", sa.Text(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False), sa.Column("reach", sa.Text(), nullable=False),
+        sa.Column("is_enabled", sa.Boolean(), nullable=False), sa.Column("accepts", sa.Text(), nullable=False),
+        sa.Column("entry_points", sa.Text(), nullable=False), sa.Column("held_because", sa.Text(), nullable=True),
+        sa.Column("seen_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("seen_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("sent_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("last_heard_at", INSTANT, nullable=True), sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("name"))
+
+
+def _site() -> None:
+    op.create_table("site", sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False), sa.Column("restored_at", INSTANT, nullable=True),
+        sa.Column("restored_why", sa.Text(), nullable=True), sa.PrimaryKeyConstraint("id"))
+
+
+def _stores() -> None:
+    op.create_table("stores", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
+        sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("is_open", sa.Boolean(), nullable=False), sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("name"), sa.UniqueConstraint("uuid"))
+
+
+def _tallies() -> None:
+    op.create_table("tallies", sa.Column("subject", NAME, nullable=False),
+        sa.Column("files", sa.BigInteger(), nullable=False), sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("subject"))
+
+
+def _batches() -> None:
+    op.create_table("batches", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("peer_id", ROW_ID, nullable=False), sa.Column("engine", sa.Text(), nullable=False),
+        sa.Column("store", sa.Text(), nullable=False), sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("handle", sa.Text(), nullable=True), sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("files", sa.BigInteger(), nullable=False), sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_done", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_try_at", INSTANT, nullable=False), sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("created_at", INSTANT, nullable=False), sa.Column("progressed_at", INSTANT, nullable=False),
+        sa.Column("ended_at", INSTANT, nullable=True), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
+        sa.PrimaryKeyConstraint("id"))
+    op.create_index("batches_live", "batches", ["state", "next_try_at", "id"],
+        sqlite_where=sa.text("state IN ('queued', 'submitting', 'active', 'held')"),
+        postgresql_where=sa.text("state IN ('queued', 'submitting', 'active', 'held')"))
+
+
+def _incoming_transfers() -> None:
+    op.create_table("incoming_transfers", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("arrival", sa.Text(), nullable=False),
+        sa.Column("peer_id", ROW_ID, nullable=True), sa.Column("account", NAME, nullable=False),
+        sa.Column("name", NAME, nullable=False), sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False), sa.Column("checksum", sa.Text(), nullable=True),
+        sa.Column("uploader", sa.Text(), nullable=False), sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("file_created_at", INSTANT, nullable=True), sa.Column("store_id", ROW_ID, nullable=False),
+        sa.Column("token", sa.String(length=32), nullable=False), sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=True), sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("reserved", sa.BigInteger(), nullable=False),
+        sa.Column("has_staging", sa.Boolean(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_try_at", INSTANT, nullable=False),
+        sa.Column("notice_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("notice_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False), sa.Column("progressed_at", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
+        sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ), sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("token"))
+    op.create_index("incoming_by_name", "incoming_transfers", ["name", "id"])
+    op.create_index("incoming_by_state", "incoming_transfers", ["state", "next_try_at", "id"],
+        sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
+        postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
+    op.create_index("incoming_live_name", "incoming_transfers", ["name"], unique=True,
+        sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
+        postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
+    op.create_index("incoming_once", "incoming_transfers", [sa.text("coalesce(peer_id, 0)"), "uuid"], unique=True)
+    op.create_index("incoming_staging", "incoming_transfers", ["id"], sqlite_where=sa.text("has_staging"),
+        postgresql_where=sa.text("has_staging"))
+
+
+def _instances() -> None:
+    op.create_table("instances", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("file_id", ROW_ID, nullable=False), sa.Column("store_id", ROW_ID, nullable=False),
+        sa.Column("presence", sa.Text(), nullable=False), sa.Column("intent", sa.Text(), nullable=False),
+        sa.Column("verified_at", INSTANT, nullable=False), sa.Column("verified_from", sa.Text(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False), sa.ForeignKeyConstraint(["file_id"], ["files.id"], ),
+        sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ), sa.PrimaryKeyConstraint("id"))
+    op.create_index("instances_by_store", "instances", ["store_id", "file_id"])
+    op.create_index("instances_once", "instances", ["file_id", "store_id"], unique=True)
+
+
+def _members() -> None:
+    op.create_table("members", sa.Column("file_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("listing", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.PrimaryKeyConstraint("file_id"))
+
+
+def _outbox() -> None:
+    op.create_table("outbox", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("peer_id", ROW_ID, nullable=False), sa.Column("subject", NAME, nullable=False),
+        sa.Column("state", sa.Text(), nullable=False), sa.Column("body", sa.Text(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=True), sa.Column("epoch", sa.BigInteger(), nullable=True),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_try_at", INSTANT, nullable=False),
+        sa.Column("set_aside_because", sa.Text(), nullable=True), sa.Column("created_at", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ), sa.PrimaryKeyConstraint("id"))
+    op.create_index("outbox_by_subject", "outbox", ["peer_id", "subject", "id"])
+    op.create_index("outbox_next", "outbox", ["peer_id", "id"], sqlite_where=sa.text("set_aside_because IS NULL"),
+        postgresql_where=sa.text("set_aside_because IS NULL"))
+
+
+def _remote_instances() -> None:
+    op.create_table("remote_instances", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("file_id", ROW_ID, nullable=False), sa.Column("peer_id", ROW_ID, nullable=False),
+        sa.Column("store", sa.Text(), nullable=False), sa.Column("is_held", sa.Boolean(), nullable=False),
+        sa.Column("attested_at", INSTANT, nullable=False), sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False), sa.ForeignKeyConstraint(["file_id"], ["files.id"], ),
+        sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ), sa.PrimaryKeyConstraint("id"))
+    op.create_index("remote_instances_by_peer", "remote_instances", ["peer_id", "file_id"])
+    op.create_index("remote_instances_once", "remote_instances", ["file_id", "peer_id"], unique=True)
+
+
+def _rules() -> None:
+    op.create_table("rules", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False), sa.Column("peer_id", ROW_ID, nullable=True),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("is_from_settings", sa.Boolean(), nullable=False),
+        sa.Column("is_enabled", sa.Boolean(), nullable=False),
+        sa.Column("backfill_after", sa.BigInteger(), nullable=True),
+        sa.Column("backfill_until", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("name"))
+
+
+def _copies_due() -> None:
+    op.create_table("copies_due", sa.Column("file_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("rule_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("peer_id", ROW_ID, nullable=True), sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("next_try_at", INSTANT, nullable=False), sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True), sa.Column("created_at", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
+        sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("file_id", "rule_id"))
+    op.create_index("copies_due_by_peer", "copies_due", ["peer_id", "file_id"])
+    op.create_index("copies_due_by_rule", "copies_due", ["rule_id", "file_id"])
+    op.create_index("copies_due_now", "copies_due", ["peer_id", "next_try_at", "file_id"],
+        sqlite_where=sa.text("state = 'due'"), postgresql_where=sa.text("state = 'due'"))
+
+
+def _outgoing_transfers() -> None:
+    op.create_table("outgoing_transfers", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("peer_id", ROW_ID, nullable=False),
+        sa.Column("file_id", ROW_ID, nullable=False), sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("batch_id", ROW_ID, nullable=True), sa.Column("token", sa.String(length=32), nullable=True),
+        sa.Column("store", sa.Text(), nullable=True), sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("code", sa.Text(), nullable=True), sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("notice_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("notice_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("created_at", INSTANT, nullable=False), sa.Column("progressed_at", INSTANT, nullable=False),
+        sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], ),
+        sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("uuid"))
+    op.create_index("outgoing_by_batch", "outgoing_transfers", ["batch_id", "id"])
+    op.create_index("outgoing_by_file", "outgoing_transfers", ["file_id", "id"])
+    op.create_index("outgoing_by_state", "outgoing_transfers", ["state", "id"],
+        sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
+        postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
+    op.create_index("outgoing_live_once", "outgoing_transfers", ["peer_id", "file_id"], unique=True,
+        sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
+        postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
