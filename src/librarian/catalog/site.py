@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, null, select, update
+from sqlalchemy import bindparam, func, insert, null, select, update
 
 from librarian.catalog.records import SiteRecord
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import SiteRow
+from librarian.catalog.schema import Instant, SiteRow
 from librarian.errors import Bug
 from librarian.names import SiteName
 from librarian.timing import utc_now
@@ -72,7 +72,7 @@ class SiteIdentity(Repository):
             .values(
                 epoch=later(SiteRow.epoch + 1, millis),
                 generation=later(SiteRow.generation, at_least),
-                restored_at=func.coalesce(SiteRow.restored_at, now, type_=SiteRow.restored_at.type),
+                restored_at=func.coalesce(SiteRow.restored_at, bindparam(None, now, type_=Instant())),
                 restored_why=func.coalesce(SiteRow.restored_why, why),
             )
             .returning(*_COLUMNS)
