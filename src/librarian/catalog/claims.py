@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Boolean, and_, cast, exists, literal_column, not_, select, update
+from sqlalchemy import and_, exists, literal_column, not_, select, text, update
 
 from librarian.catalog import rows
 from librarian.catalog.incoming_rows import (
@@ -75,7 +75,7 @@ class Claims(Repository):
         asked = self._table("asked", id=rows.BIGINT)
         claimed = await self._connection.execute(
             update(IncomingRow)
-            .where(IncomingRow.id.in_(select(asked.c.id)), is_in(TransferState.STAGED))
+            .where(IncomingRow.id.in_(select(asked.c.id)), IncomingRow.state == TransferState.STAGED)
             .values(state=TransferState.INGESTING)
             .returning(*INCOMING_COLUMNS, STORE_NAME),
             {"asked": rows.pack((id_,) for id_ in ids)},
@@ -92,7 +92,7 @@ class Claims(Repository):
             .where(IncomingRow.id == done.c.id, may_become(TransferState.COMPLETED))
             .values(
                 state=TransferState.COMPLETED,
-                has_staging=cast(done.c.has_staging, Boolean) if not self._is_sqlite else done.c.has_staging,
+                has_staging=done.c.has_staging == 1,
                 code=None,
                 reason=None,
                 reserved=0,
@@ -130,7 +130,7 @@ class Claims(Repository):
         )
         await self._connection.execute(
             update(IncomingRow)
-            .where(IncomingRow.id == late.c.id, is_in(TransferState.INGESTING))
+            .where(IncomingRow.id == late.c.id, IncomingRow.state == TransferState.INGESTING)
             .values(
                 state=TransferState.STAGED,
                 next_try_at=late.c.until,
@@ -169,8 +169,7 @@ class Claims(Repository):
         """Ended transfers whose staging still has to be removed, by id, from the one after *after*."""
         found = await self._connection.execute(
             every()
-            .where(IncomingRow.has_staging == literal_column("true"), not_(is_live(IncomingRow.state)))
-            .where(IncomingRow.id > after)
+            .where(text("incoming_transfers.has_staging"), not_(is_live(IncomingRow.state)), IncomingRow.id > after)
             .order_by(IncomingRow.id)
             .limit(limit)
         )

@@ -9,6 +9,7 @@ from sqlalchemy import func, insert, literal_column, select, update
 from librarian.catalog import rows
 from librarian.catalog.incoming_rows import (
     INCOMING_COLUMNS,
+    OFFERER,
     OPENING_COLUMNS,
     STORE_NAME,
     Commit,
@@ -106,7 +107,7 @@ class IncomingTransfers(Repository):
             return []
         asked = self._table("asked", uuid=rows.TEXT)
         statement = every().where(
-            func.coalesce(IncomingRow.peer_id, 0) == (peer_id or 0), IncomingRow.uuid.in_(select(asked.c.uuid))
+            (peer_id or 0) == OFFERER, IncomingRow.uuid.in_(select(asked.c.uuid))
         )
         found = await self._connection.execute(statement, {"asked": rows.pack((uuid,) for uuid in uuids)})
         return [incoming_of(row) for row in found]
@@ -144,11 +145,12 @@ class IncomingTransfers(Repository):
         """
         if not commits:
             return []
-        given = self._table("given", uuid=rows.TEXT, checksum=rows.TEXT)
+        given = self._table("given", uuid=rows.TEXT, checksum=rows.TEXT, peer_id=rows.BIGINT)
         checksum = func.coalesce(IncomingRow.checksum, given.c.checksum)
         conditions = [
             IncomingRow.uuid == given.c.uuid,
-            IncomingRow.peer_id.is_(None),
+            # Zero as a column, not as a constant: SQLite would rather walk every upload there ever was.
+            given.c.peer_id == OFFERER,
             may_become(TransferState.STAGED),
             # An ingest that was cut off also goes back to STAGED, but not by a commit.
             IncomingRow.state != literal_column(f"'{TransferState.INGESTING}'"),
@@ -164,7 +166,7 @@ class IncomingTransfers(Repository):
             .where(*conditions)
             .values(state=TransferState.STAGED, checksum=checksum, progressed_at=now, next_try_at=now)
             .returning(*INCOMING_COLUMNS, STORE_NAME),
-            {"given": rows.pack((each.uuid, each.checksum) for each in commits)},
+            {"given": rows.pack((each.uuid, each.checksum, 0) for each in commits)},
         )
         return [incoming_of(row) for row in moved]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import literal_column, select
+from sqlalchemy import and_, func, literal_column, select
 
 from librarian.catalog import rows
 from librarian.catalog.records import Incoming
@@ -136,8 +136,8 @@ def is_live(state: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnEle
 
 
 def is_in(state: TransferState) -> ColumnElement[bool]:
-    """Transfers in *state*, written as a literal."""
-    return IncomingRow.state == literal_column(f"'{state}'")
+    """Transfers in the live *state*; SQLite uses a partial index only where its condition is repeated."""
+    return and_(IncomingRow.state == literal_column(f"'{state}'"), is_live(IncomingRow.state))
 
 
 def may_become(target: TransferState) -> ColumnElement[bool]:
@@ -145,6 +145,8 @@ def may_become(target: TransferState) -> ColumnElement[bool]:
     return IncomingRow.state.in_([literal_column(f"'{each}'") for each in sorted(sources_of(INCOMING_MOVES, target))])
 
 
+#: Whose uuid it is, zero for uploads: written as the unique index writes it, or the index is not used.
+OFFERER = func.coalesce(IncomingRow.peer_id, literal_column("0"))
 STORE_NAME = select(StoreRow.name).where(StoreRow.id == IncomingRow.store_id).scalar_subquery().label("store")
 
 

@@ -54,12 +54,14 @@ def _below(name: InstrumentedAttribute[str], asked: ColumnElement[str]) -> tuple
     return (name > asked.concat(literal_column("'/'")), name < asked.concat(literal_column("'0'")))
 
 
-def _first_below(asked: Subquery) -> ColumnElement[str | None]:
+def _first_below(dialect: str, asked: Subquery) -> ColumnElement[str | None]:
     held = select(func.min(FileRow.name)).where(*_below(FileRow.name, asked.c.name)).correlate(asked)
     below = IncomingRow.__table__.alias("below")
+    # Hidden from SQLite, which without statistics would rather walk every live arrival for each name.
+    state = below.c.state.concat(literal_column("''")) if dialect == "sqlite" else below.c.state
     arriving = (
         select(func.min(below.c.name))
-        .where(*_below(below.c.name, asked.c.name), incoming_rows.is_live(below.c.state))
+        .where(*_below(below.c.name, asked.c.name), incoming_rows.is_live(state))
         .correlate(asked)
     )
     found = func.coalesce(held.scalar_subquery(), arriving.scalar_subquery())
@@ -69,7 +71,7 @@ def _first_below(asked: Subquery) -> ColumnElement[str | None]:
 @lru_cache(maxsize=2)
 def _statement(dialect: str) -> Select[tuple[object, ...]]:
     asked = rows.table_of(dialect, "asked", name=rows.TEXT, is_asked=rows.BIGINT)
-    below = _first_below(asked).label("below")
+    below = _first_below(dialect, asked).label("below")
     healthy = _has_instance(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP)
     somewhere = or_(
         _has_instance(InstanceRow.presence.in_([Presence.PRESENT, Presence.SUSPECT])),
