@@ -17,7 +17,7 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sqlalchemy import Row
+    from sqlalchemy import RowMapping
 
 _COLUMNS = (
     AccountRow.id,
@@ -29,8 +29,7 @@ _COLUMNS = (
 )
 
 
-def _account(row: Row[tuple[object, ...]]) -> Account:
-    found = row._mapping
+def _account(found: RowMapping) -> Account:
     return Account(
         id=AccountId(found["id"]),
         name=AccountName(found["name"]),
@@ -51,7 +50,7 @@ class Accounts(Repository):
     async def all(self) -> tuple[Account, ...]:
         """Every account, by name."""
         found = await self._connection.execute(select(*_COLUMNS).order_by(AccountRow.name))
-        return tuple(_account(row) for row in found)
+        return tuple(_account(row) for row in found.mappings())
 
     async def count(self) -> int:
         """How many accounts there are."""
@@ -68,13 +67,13 @@ class Accounts(Repository):
         row = (await self._connection.execute(select(*_COLUMNS).where(AccountRow.name == name))).first()
         if row is None:
             raise NotFound(f"no account is called {name!r}", remedy="See 'account list' for the names.")
-        return _account(row)
+        return _account(row._mapping)
 
     async def with_hash(self, name: str) -> tuple[Account, str] | None:
         """The account called *name* and the hash of its password, for the doorkeeper alone."""
         statement = select(*_COLUMNS, AccountRow.password_hash).where(AccountRow.name == name)
         row = (await self._connection.execute(statement)).first()
-        return None if row is None else (_account(row), str(row.password_hash))
+        return None if row is None else (_account(row._mapping), str(row.password_hash))
 
     async def create(self, name: AccountName, *, password_hash: str, roles: frozenset[Role]) -> Account:
         """Write a new account, enabled.
@@ -137,7 +136,7 @@ class Accounts(Repository):
         found = await self._connection.execute(
             select(*_COLUMNS).where(AccountRow.is_enabled).order_by(AccountRow.id).with_for_update()
         )
-        admins = [other for other in map(_account, found) if Role.ADMIN in other.roles]
+        admins = [other for other in map(_account, found.mappings()) if Role.ADMIN in other.roles]
         if all(other.id == account.id for other in admins):
             raise Conflict(
                 f"{account.name!r} is the last enabled admin", remedy="Give another account the role 'admin' first."

@@ -13,7 +13,7 @@ from librarian.auth import OPERATOR, require
 from librarian.errors import BadRequest, Draining
 from librarian.web import answers, refusals, streams
 from librarian.web.around import REQUEST_ID
-from librarian.web.route import Answer, Call, Route
+from librarian.web.route import Answer, Call, Route, adapter_of
 
 if TYPE_CHECKING:
     from librarian.catalog.records import Account
@@ -43,7 +43,7 @@ class _Reader:
             for name, field in (route.query.model_fields if route.query else {}).items()
             if get_origin(field.annotation) in (list, tuple)
         )
-        adapter = TypeAdapter(route.body) if route.body is not None and not route.streams else None
+        adapter = adapter_of(route.body) if route.body is not None and not route.streams else None
         return cls(body=adapter, query=route.query, lists=lists, limit=route.body_limit)
 
     def read_query(self, request: web.Request) -> BaseModel | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from librarian.web import adapter, around, streams, table
+from librarian.web import adapter, around, docs, openapi, streams, table
 from librarian.web import site as site_routes
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def create_app(
     app = web.Application(middlewares=[around.around])
     app[streams.READ_LIMITS] = (silence, body_time)
     app[site_routes.CARD] = site_routes.Card(site)
+    app[docs.DESCRIPTION] = openapi.Description(routes)
     for route in routes:
         app.router.add_route(
             route.method,

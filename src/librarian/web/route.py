@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from pydantic import TypeAdapter
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -62,9 +64,19 @@ class Route:
     body: object | None = None
     query: type[BaseModel] | None = None
     answer: object | None = None
+    #: Media type of a ``bytes`` answer (and of anything else that is not JSON), for the description.
+    media: str | None = None
+    #: Media type of a streamed body, for the description.
+    takes: str = "application/octet-stream"
     statuses: tuple[int, ...] = (200,)
     refusals: tuple[type[LibrarianError], ...] = ()
     streams: bool = False
     #: Bytes of JSON body that are read at most.
     body_limit: int = 4 * 1024 * 1024
     tag: str = ""
+
+
+def adapter_of(kind: object) -> TypeAdapter[object]:
+    """What reads, writes and describes *kind*: a model, or a union or list of models."""
+    adapter: TypeAdapter[object] = TypeAdapter(kind)  # type: ignore[arg-type]
+    return adapter

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from librarian.catalog.records import Happening
 from librarian.errors import LibrarianError, NotFound
+from librarian.names import StoreName
 from librarian.states import Role
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.stores import StoreDescription, StoreList
@@ -80,15 +81,14 @@ async def close_store(call: Call[None, None]) -> Answer:
 async def _switch(call: Call[None, None], *, is_open: bool) -> Answer:
     name = call.request.match_info["name"]
     async with call.site.catalog.begin() as tx:
-        row = next((row for row in await tx.stores.all() if row.name == name), None)
-        if row is None:
+        before = (await tx.stores.by_name()).get(StoreName(name))
+        if before is None:
             raise NotFound(f"no store is called {name!r}", remedy="See 'store list' for the names.")
-        if row.is_open != is_open:
-            await tx.stores.set_open(row.id, is_open=is_open)
+        row = await tx.stores.set_open(before.name, is_open=is_open)
+        if before.is_open != is_open:
             what = "opened" if is_open else "closed"
             await tx.events.tell([Happening(subject=f"store:{row.name}", what=what, who=call.caller.name)])
-        rows = [each for each in await tx.stores.all() if each.id == row.id]
-    return Answer(body=(await describe_all(call.site, rows))[0])
+    return Answer(body=(await describe_all(call.site, [row]))[0])
 
 
 _TAG: Final = "stores"

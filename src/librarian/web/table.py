@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librarian.web import accounts, health, site, stores
+from librarian.web import accounts, content, docs, files, health, site, stores
 
 if TYPE_CHECKING:
     from librarian.web.route import Route
@@ -13,5 +13,8 @@ ALL_ROUTES: Final[tuple[Route, ...]] = (
     *health.ROUTES,
     *site.ROUTES,
     *stores.ROUTES,
+    *files.ROUTES,
+    *content.ROUTES,
     *accounts.ROUTES,
+    *docs.ROUTES,
 )
