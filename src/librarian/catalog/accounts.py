@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog.records import Account
 from librarian.catalog.repository import Repository
@@ -83,20 +84,22 @@ class Accounts(Repository):
         Conflict
             An account of that name exists.
         """
-        taken = await self._connection.scalar(select(AccountRow.id).where(AccountRow.name == name))
-        if taken is not None:
-            raise Conflict(f"an account called {name!r} exists", remedy="Change it, or choose another name.")
-        await self._connection.execute(
-            insert(AccountRow).values(
-                name=name,
-                password_hash=password_hash,
-                roles=_pack_roles(roles),
-                is_enabled=True,
-                version=1,
-                created_at=utc_now(),
-            )
+        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        statement = insert(AccountRow).values(
+            name=name,
+            password_hash=password_hash,
+            roles=_pack_roles(roles),
+            is_enabled=True,
+            version=1,
+            created_at=utc_now(),
         )
-        return await self.get(name)
+        created = await self._connection.execute(
+            statement.on_conflict_do_nothing(index_elements=["name"]).returning(*_COLUMNS)
+        )
+        row = created.first()
+        if row is None:
+            raise Conflict(f"an account called {name!r} exists", remedy="Change it, or choose another name.")
+        return _account(row._mapping)
 
     async def change(
         self,
