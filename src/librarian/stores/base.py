@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Collection, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from librarian.checksum import Algorithm, Measured
@@ -24,21 +26,73 @@ if TYPE_CHECKING:
     from librarian.states import Kind
 
 
+#: How long a store may be silent before it counts as hung.
+ANSWER_TIMEOUT: Final = timedelta(seconds=30)
+
+
+class Barrier(StrEnum):
+    """How a batch of publications is made durable."""
+
+    #: One call for the whole file system: best on a local disk.
+    SYNCFS = "syncfs"
+    #: One call per file and directory: what network file systems honour.
+    FSYNC = "fsync"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSpec:
+    """A store as it is configured.
+
+    ``staging`` must be on the root's own mount, outside the published names: beside the root, or in it under a name
+    that starts with ``.librarian``. ``staging_mode`` and ``staging_group`` are those of each ``<token>/`` directory;
+    None means 0o2770 where others write, else 0o700.
+    """
+
+    name: StoreName
+    root: Path
+    staging: Path
+    limit_bytes: int | None = None
+    barrier: Barrier = Barrier.SYNCFS
+    staging_mode: int | None = None
+    staging_group: str | None = None
+    takes_foreign_writes: bool = False
+    answer_timeout: timedelta = ANSWER_TIMEOUT
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """What a store can take, in bytes, as last sampled: min(configured limit, file system)."""
+    """What a store can take, in bytes, as last sampled: min(configured limit, file system).
+
+    ``limit_bytes`` is the configured limit on what librarian keeps there, None when there is none.
+    """
 
     total_bytes: int
     free_bytes: int
     free_inodes: int
+    limit_bytes: int | None = None
+
+    def free_beside(self, held_bytes: int) -> int:
+        """Free bytes when *held_bytes* are already kept on the store: what the limit leaves, if that is less."""
+        if self.limit_bytes is None:
+            return self.free_bytes
+        return max(0, min(self.free_bytes, self.limit_bytes - held_bytes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stray:
+    """An entry in staging that nobody asked for; ``place`` is its path below the staging area."""
+
+    place: str
+    changed_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
     """What stands in staging under a token.
 
-    ``is_ours``: every part is owned by the server's uid with one link, so that a rename publishes it safely;
-    otherwise ``take`` must copy it first.
+    ``is_ours``: every part is owned by the server's uid with one link (and nobody else may write it, where others
+    write into staging), so that a rename publishes it safely; otherwise ``take`` must copy it first. ``path`` is
+    where to read it: what is measured there is what ``publish`` moves.
     """
 
     token: Token
@@ -123,7 +177,9 @@ class Store(ABC):
     async def inspect(self, tokens: Sequence[Token]) -> list[Staged | LibrarianError]:
         """Look at staged payloads: kind, size, links, owners; nothing is followed out of staging.
 
-        Per item UnsupportedMember (symlink, device, bad name), or NotFound when there is no payload.
+        Per item UnsupportedMember (symlink, device, bad name, unreadable), or NotFound when there is no payload.
+        Where others write into staging, a payload that is ours is moved into a place that only the server can write,
+        so that nobody exchanges it between measuring and publishing; publishing there asks for this first.
         """
 
     @abstractmethod
@@ -142,7 +198,9 @@ class Store(ABC):
         """Make payloads durable, rename them to their names, make the names durable; never over anything.
 
         Data barrier before the renames, directory barrier after them. Payloads end 0444 / 0555. A repeat finishes
-        what a crash interrupted. When this returns, everything PUBLISHED survives a power cut.
+        what a crash interrupted. When this returns, everything PUBLISHED, NAME_ONLY or NAME_TAKEN survives a power
+        cut. Per item WrongState when a part of the payload is not ours, NameNested when a parent of the name is a
+        file or a book.
         """
 
     @abstractmethod
@@ -183,7 +241,44 @@ class Store(ABC):
     def published_member(self, name: FileName, member: MemberPath | None) -> Path:
         """A path to open for reading; refuses to leave the root through links.
 
+        Blocks on the disk: call it in a thread, or better ``open_published``, which has the store's own.
+
         Raises
         ------
-        NotFound, StoreUnavailable
+        NotFound, UnsupportedMember (a link stands in the way), StoreUnavailable
         """
+
+    @abstractmethod
+    async def open_published(self, name: FileName, member: MemberPath | None) -> BinaryIO:
+        """Open a published file, or a member of a book, for reading, unbuffered; no link is followed on the way.
+
+        Raises
+        ------
+        NotFound, UnsupportedMember (a link, or not a regular file), StoreUnavailable
+        """
+
+    @abstractmethod
+    async def survey(self, known: Collection[Token], *, older_than: timedelta = timedelta(hours=1)) -> list[Stray]:
+        """Entries of staging whose name is not among *known* and that did not change for *older_than*.
+
+        The age keeps a token that was minted after *known* was read from counting as a stray.
+        """
+
+    @abstractmethod
+    async def quarantine(self, strays: Sequence[Stray]) -> list[Stray]:
+        """Move *strays* aside, to ``<staging>/.quarantine/<stamp>-<name>``; returns those that could not be moved."""
+
+    @abstractmethod
+    async def expire_quarantine(self, older_than: timedelta) -> list[str]:
+        """Remove what has been in quarantine for longer than *older_than*; returns what could not be removed."""
+
+    @abstractmethod
+    async def probe(self) -> str | None:
+        """Look whether the store answers and is the one it was; returns the ``problem`` that remains.
+
+        Repeats the last ``open`` when the store has a problem. Never raises for an unavailable store.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let the store's threads go. What hangs in a dead mount is left behind."""

@@ -1,0 +1,147 @@
+"""Copying: taking a private copy of what others brought, hashing the very bytes that are kept."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from librarian import checksum, guard
+from librarian.errors import NotFound, SourceChanged
+from librarian.states import Kind
+from librarian.stores import parts, places, staging, syscalls
+from librarian.stores.base import Barrier
+
+if TYPE_CHECKING:
+    from librarian.checksum import Algorithm, Measured, MemberDigest
+    from librarian.names import Token
+    from librarian.stores.ground import Ground
+    from librarian.stores.lane import Trip
+
+_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def take(here: Ground, token: Token, algorithm: Algorithm) -> Measured:
+    """Copy what stands under *token* to the private place; see ``Store.take``."""
+    source, target = places.staged(token), places.copying(token)
+    status = parts.status_of(source, at=here.staging_fd)
+    if status is None:
+        raise NotFound(f"nothing is staged under '{token}'", remedy="Bring the bytes first.")
+    parts.require_supported(status.st_mode, "")
+    staging.make_private(here, token)
+    for leftover in (target, places.arriving(token), places.private(token)):
+        parts.remove_tree(leftover, at=here.staging_fd, beat=here.trip.beat)
+    copier = Copier(trip=here.trip, algorithm=algorithm)
+    if stat.S_ISREG(status.st_mode):
+        guard.step("half copied")
+        digest, size = copier.copy_file(source, target, source_fd=here.staging_fd, target_fd=here.staging_fd)
+        label = checksum.Checksum.of(algorithm, digest)
+        measured = checksum.Measured(kind=Kind.FILE, size=size, checksum=label)
+    else:
+        measured = copier.copy_book(source, target, source_fd=here.staging_fd, target_fd=here.staging_fd)
+    _make_durable(here, target)
+    os.rename(target, places.private(token), src_dir_fd=here.staging_fd, dst_dir_fd=here.staging_fd)
+    return measured
+
+
+def _make_durable(here: Ground, target: str) -> None:
+    """Content before name: what stands under the private name is trusted after a power cut."""
+    with here.trip.barrier():
+        if here.spec.barrier is Barrier.SYNCFS:
+            syscalls.syncfs(here.staging_fd)
+            return
+        status = os.stat(target, dir_fd=here.staging_fd, follow_symlinks=False)
+        if stat.S_ISDIR(status.st_mode):
+            top_fd = os.open(target, parts.DIRECTORY, dir_fd=here.staging_fd)
+            try:
+                for part in parts.walk(top_fd):
+                    here.trip.beat()
+                    parts.fsync_at(part.name, at=part.parent_fd)
+            finally:
+                os.close(top_fd)
+        parts.fsync_at(target, at=here.staging_fd)
+
+
+@dataclass(kw_only=True)
+class Copier:
+    """Copies regular files and directories through descriptors, hashing what arrives in the copy."""
+
+    trip: Trip
+    algorithm: Algorithm
+    _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(checksum.BUFFER_BYTES)))
+
+    def copy_file(self, source: str, target: str, *, source_fd: int, target_fd: int) -> tuple[str, int]:
+        """Copy one file; returns the digest and the size of the copy.
+
+        Raises
+        ------
+        SourceChanged
+            Its size or time of change differs afterwards.
+        """
+        reading = os.open(source, parts.READ, dir_fd=source_fd)
+        try:
+            before = os.fstat(reading)
+            parts.require_supported(before.st_mode, source)
+            writing = os.open(target, _CREATE, 0o600, dir_fd=target_fd)
+            try:
+                is_shared = syscalls.reflink(reading, writing)
+                # A shared copy cannot change any more, so it is the copy that is read.
+                digest, size = self._read(writing, None) if is_shared else self._read(reading, writing)
+            finally:
+                os.close(writing)
+            after = os.fstat(reading)
+        finally:
+            os.close(reading)
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != before.st_size:
+            raise SourceChanged(
+                f"'{os.path.basename(source)}' changed while it was copied",  # noqa: PTH119 - a relative path
+                remedy="Commit the payload when nobody writes to it any more.",
+            )
+        return digest, size
+
+    def _read(self, reading: int, writing: int | None) -> tuple[str, int]:
+        hasher = checksum.Hasher(self.algorithm)
+        size = 0
+        while count := os.readv(reading, [self._buffer]):
+            self.trip.beat()
+            piece = self._buffer[:count]
+            hasher.update(piece)
+            size += count
+            while writing is not None and piece:
+                piece = piece[os.write(writing, piece) :]
+        return hasher.hexdigest(), size
+
+    def copy_book(self, source: str, target: str, *, source_fd: int, target_fd: int) -> Measured:
+        """Copy a book with its empty directories, and measure the copy."""
+        from_fd = os.open(source, parts.DIRECTORY, dir_fd=source_fd)
+        try:
+            os.mkdir(target, places.PARENT_MODE, dir_fd=target_fd)
+            to_fd = os.open(target, parts.DIRECTORY, dir_fd=target_fd)
+            try:
+                return checksum.measured_book(self._copy_members(from_fd, to_fd), self.algorithm)
+            finally:
+                os.close(to_fd)
+        finally:
+            os.close(from_fd)
+
+    def _copy_members(self, from_fd: int, to_fd: int) -> list[MemberDigest]:
+        halfway = sum(1 for _ in parts.walk(from_fd)) // 2
+        digests: list[MemberDigest] = []
+        empty: dict[str, None] = {}
+        for count, part in enumerate(parts.walk(from_fd)):
+            if count == halfway:
+                guard.step("half copied")
+            self.trip.beat()
+            parts.require_supported(part.status.st_mode, part.path)
+            path = parts.member_path(part.path)
+            empty.pop(part.path.rpartition("/")[0], None)
+            if part.is_directory:
+                os.mkdir(path, places.PARENT_MODE, dir_fd=to_fd)
+                empty[part.path] = None
+                continue
+            digest, size = self.copy_file(part.name, path, source_fd=part.parent_fd, target_fd=to_fd)
+            digests.append(checksum.MemberDigest(path=path, size=size, hex=digest))
+        # Directories that hold nothing are members too: the digest says that they are there.
+        digests += [checksum.MemberDigest(path=parts.member_path(path), size=0, hex=None) for path in empty]
+        return digests

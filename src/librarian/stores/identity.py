@@ -1,0 +1,117 @@
+"""Identity: the file in a store's root that tells one store from another, and from an empty mount point."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from librarian.errors import RestoredCatalog, StoreUnavailable
+from librarian.stores import parts, places
+
+if TYPE_CHECKING:
+    from librarian.names import StoreName
+
+_VERSION: Final = 1
+#: A file that is longer was not written by librarian.
+_BYTES_AT_MOST: Final = 4096
+#: What a fresh file system brings along.
+_FRESH: Final = frozenset({"lost+found"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who a store is, and the highest generation of a catalog that owned it."""
+
+    uuid: str
+    generation: int
+
+    @classmethod
+    def mint(cls, generation: int) -> Identity:
+        """A new identity."""
+        return cls(uuid=str(uuid.uuid4()), generation=generation)
+
+
+def read(root_fd: int, store: StoreName) -> Identity | None:
+    """The identity in the root *root_fd*, None when there is none.
+
+    Raises
+    ------
+    StoreUnavailable
+        The file is there but says nothing that can be understood.
+    """
+    try:
+        fd = os.open(places.IDENTITY, parts.READ, dir_fd=root_fd)
+    except FileNotFoundError:
+        return None
+    try:
+        text = os.read(fd, _BYTES_AT_MOST)
+    finally:
+        os.close(fd)
+    try:
+        known = json.loads(text)
+        if known["version"] != _VERSION:
+            raise ValueError(f"version {known['version']}")
+        return Identity(uuid=str(uuid.UUID(known["uuid"])), generation=int(known["generation"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreUnavailable(
+            f"the identity file of store '{store}' cannot be read: {error}",
+            remedy=f"Restore '{places.IDENTITY}' in its root from a backup, or use the version that wrote it.",
+        ) from error
+
+
+def write(root_fd: int, identity: Identity) -> None:
+    """Write *identity* durably: after a power cut either the old one stands, or the new one."""
+    text = json.dumps({"version": _VERSION, "uuid": identity.uuid, "generation": identity.generation}) + "\n"
+    fresh = f"{places.IDENTITY}.new"
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=root_fd)
+    try:
+        os.write(fd, text.encode())
+        # Content before name: otherwise a power cut can leave an empty file under the final name.
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.rename(fresh, places.IDENTITY, src_dir_fd=root_fd, dst_dir_fd=root_fd)
+    os.fsync(root_fd)
+
+
+def check(found: Identity | None, *, expected_uuid: str, generation: int, store: StoreName) -> Identity:
+    """The identity *found*, when it is the one expected.
+
+    Raises
+    ------
+    StoreUnavailable
+        There is none (nothing is mounted there), or another store is.
+    RestoredCatalog
+        It was stamped with a higher generation than the catalog's.
+    """
+    if found is None:
+        raise StoreUnavailable(
+            f"the root of store '{store}' has no '{places.IDENTITY}': it is not mounted, or was emptied",
+            remedy="Mount it; the store is taken back by itself.",
+        )
+    if found.uuid != expected_uuid:
+        raise StoreUnavailable(
+            f"another store stands where '{store}' should be: {found.uuid} instead of {expected_uuid}",
+            remedy="Mount the right file system there, or correct the store's root in the settings.",
+        )
+    if found.generation > generation:
+        raise RestoredCatalog(
+            f"store '{store}' has seen generation {found.generation}, the catalog is at {generation}",
+            remedy="The catalog was restored from a backup: run 'librarian admin restored acknowledge'.",
+            details={"store": str(store), "store_generation": found.generation, "generation": generation},
+        )
+    return found
+
+
+def require_empty(root_fd: int, store: StoreName) -> None:
+    """Raise StoreUnavailable when the root holds anything but what a fresh file system or librarian put there."""
+    with os.scandir(root_fd) as entries:
+        for entry in entries:
+            if entry.name not in _FRESH and not entry.name.startswith(".librarian"):
+                raise StoreUnavailable(
+                    f"the root of the new store '{store}' is not empty: it holds {entry.name!r}",
+                    remedy="Give a new store an empty directory; upload what is already there.",
+                )

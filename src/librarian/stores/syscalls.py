@@ -1,0 +1,61 @@
+"""The three calls of Linux that Python does not offer: renameat2, syncfs and FICLONE."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+from typing import Final
+
+_RENAME_NOREPLACE: Final = 1  # linux/fs.h
+_FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syncfs.argtypes = [ctypes.c_int]
+# musl has no renameat2; a C library without it is a file system without it.
+_renameat2 = getattr(_libc, "renameat2", None)
+if _renameat2 is not None:
+    _renameat2.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint]
+
+
+def _raise_errno(path: str | None = None) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), path)
+
+
+def rename_noreplace(source: str, target: str, *, source_fd: int, target_fd: int) -> None:
+    """Rename *source* (below *source_fd*) to *target* (below *target_fd*) unless something stands there.
+
+    Raises
+    ------
+    OSError
+        EEXIST: something stands there. EINVAL or ENOSYS: the file system does not know how.
+    """
+    if _renameat2 is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
+    if _renameat2(source_fd, os.fsencode(source), target_fd, os.fsencode(target), _RENAME_NOREPLACE) != 0:
+        _raise_errno(target)
+
+
+def syncfs(fd: int) -> None:
+    """Make everything written so far to the file system of *fd* durable.
+
+    Raises
+    ------
+    OSError
+        Also when a write failed since *fd* was opened (Linux 5.8 and newer).
+    """
+    if _libc.syncfs(fd) != 0:
+        _raise_errno()
+
+
+def reflink(source_fd: int, target_fd: int) -> bool:
+    """Let *target_fd* share all of *source_fd*'s blocks; False when the file system cannot."""
+    try:
+        fcntl.ioctl(target_fd, _FICLONE, source_fd)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS, errno.EPERM):
+            return False
+        raise
+    return True
