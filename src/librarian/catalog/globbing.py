@@ -90,7 +90,9 @@ def _set_for_glob(ranges: tuple[tuple[int, int], ...], *, is_negated: bool) -> s
         return "?" if is_negated else f"[^{chr(1)}-{chr(_LAST)}]"
     specials = [chr(code) for code in _SPECIAL if any(low <= code <= high for low, high in ranges)]
     plain = "".join(
-        chr(low) if low == high else f"{chr(low)}-{chr(high)}" for pair in ranges for low, high in _without_specials(*pair)
+        chr(low) if low == high else f"{chr(low)}-{chr(high)}"
+        for pair in ranges
+        for low, high in _without_specials(*pair)
     )
     if not plain and not is_negated and specials == ["^"]:
         return "^"

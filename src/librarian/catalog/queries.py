@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
+    from sqlalchemy import UnaryExpression
+
     from librarian.globs import Glob
 
 Condition = ColumnElement[bool]
@@ -138,8 +140,9 @@ def _ranges(query: FileQuery, *, is_bare: bool) -> Iterator[tuple[Index, Conditi
     if query.glob is not None and query.glob.prefix and not is_bare:
         # Row by row the pattern itself decides.
         exact = query.glob.is_exact
-        yield Index.NAME, (
-            FileRow.name == query.glob.prefix if exact else globbing.prefix_range(FileRow.name, query.glob.prefix)
+        yield (
+            Index.NAME,
+            (FileRow.name == query.glob.prefix if exact else globbing.prefix_range(FileRow.name, query.glob.prefix)),
         )
 
 
@@ -160,7 +163,7 @@ def up_to(order: Order, last: Position) -> Condition:
     )
 
 
-def ordering(order: Order, *, is_bare: bool) -> tuple[ColumnElement[object], ...]:
+def ordering(order: Order, *, is_bare: bool) -> tuple[UnaryExpression[str] | UnaryExpression[int], ...]:
     """What to sort by."""
     if order is Order.NAME:
         return ((FileRow.name + _NOTHING if is_bare else FileRow.name).asc(),)

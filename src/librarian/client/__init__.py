@@ -2,6 +2,22 @@
 
 from librarian.client.address import Address
 from librarian.client.connection import segment
+from librarian.client.front import Librarian, connect
 from librarian.client.librarian import LibrarianClient
+from librarian.client.outcomes import Downloaded, SomeFailed, Uploaded, Verified
+from librarian.client.progress import OnProgress, Phase, Progress
 
-__all__ = ["Address", "LibrarianClient", "segment"]
+__all__ = [
+    "Address",
+    "Downloaded",
+    "Librarian",
+    "LibrarianClient",
+    "OnProgress",
+    "Phase",
+    "Progress",
+    "SomeFailed",
+    "Uploaded",
+    "Verified",
+    "connect",
+    "segment",
+]

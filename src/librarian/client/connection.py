@@ -12,8 +12,8 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 from urllib.parse import quote
 
 import aiohttp
@@ -29,7 +29,7 @@ from librarian.timing import retry_delay
 from librarian.wire.base import PROTOCOL, PROTOCOL_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
     from types import TracebackType
 
 T = TypeVar("T")
@@ -46,9 +46,14 @@ _SAFE: Final = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 _UNREACHED: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
-@lru_cache(maxsize=256)
+@cache
+def _cached_reader(kind: Hashable) -> TypeAdapter[object]:
+    return TypeAdapter(cast("type[object]", kind))
+
+
 def _reader(kind: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(kind)
+    # Building one takes a millisecond; there are as many as there are models.
+    return cast("TypeAdapter[T]", _cached_reader(cast("Hashable", kind)))
 
 
 def write_body(body: BaseModel | Sequence[BaseModel]) -> bytes:
@@ -104,7 +109,9 @@ class Connection:
             return aiohttp.UnixConnector(path=short_path(self.address.socket), limit=self._connections)
         return aiohttp.TCPConnector(ssl=self.address.tls, limit=self._connections, keepalive_timeout=30)
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from aiohttp import web
 
 from librarian.errors import BadRequest, LibrarianError, NotFound, RangeUnsatisfiable, StoreUnavailable
-from librarian.names import FileName, MemberPath
 from librarian.states import Intent, Kind, Presence
 from librarian.web.files import READERS, members_by_path, named_file, unknown
 from librarian.web.route import Answer, Call, Route
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from librarian.catalog.records import File, InstanceRecord
     from librarian.checksum import MemberDigest
+    from librarian.names import FileName, MemberPath
     from librarian.site import Site
     from librarian.stores.base import Store
 
@@ -64,7 +64,7 @@ async def download(call: Call[None, ContentQuery]) -> Answer | web.StreamRespons
 
 
 async def _find(call: Call[None, ContentQuery]) -> _Source:
-    name = named_file(call)
+    name = named_file(call.request)
     async with call.site.catalog.read() as tx:
         file = (await tx.files.named([name])).get(name)
         if file is None:
@@ -87,7 +87,8 @@ def choose_store(site: Site, name: FileName, instances: tuple[InstanceRecord, ..
         Good copies are here, but on stores that cannot be read now.
     """
     good = sorted(
-        (each for each in instances if each.presence is Presence.PRESENT), key=lambda each: each.intent is not Intent.KEEP
+        (each for each in instances if each.presence is Presence.PRESENT),
+        key=lambda each: each.intent is not Intent.KEEP,
     )
     if not good:
         raise NotFound(
@@ -240,9 +241,7 @@ async def _copy_span(response: web.StreamResponse, descriptor: int, span: _Span)
                 raise ConnectionAbortedError("a copy became shorter while it was sent")
             reading = None
             if at < span.end:
-                reading = asyncio.ensure_future(
-                    asyncio.to_thread(os.pread, descriptor, min(CHUNK, span.end - at), at)
-                )
+                reading = asyncio.ensure_future(asyncio.to_thread(os.pread, descriptor, min(CHUNK, span.end - at), at))
             await response.write(chunk)
     finally:
         if reading is not None:

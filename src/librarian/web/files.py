@@ -20,6 +20,8 @@ from librarian.wire import cursors, files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiohttp import web
+
     from librarian.catalog.files import Listing
     from librarian.catalog.records import CopyDueRecord, File, Happening, InstanceRecord, RemoteInstanceRecord
     from librarian.checksum import Algorithm, MemberDigest
@@ -40,7 +42,7 @@ class _Known:
     listing: Listing | None
 
 
-def named_file(call: Call[None, object]) -> FileName:
+def named_file(request: web.Request) -> FileName:
     """The name in the path.
 
     Raises
@@ -49,14 +51,16 @@ def named_file(call: Call[None, object]) -> FileName:
         No file can have such a name.
     """
     try:
-        return FileName(call.request.match_info["name"])
+        return FileName(request.match_info["name"])
     except BadName as error:
         raise NotFound(f"no file has such a name: {error.message}", remedy="Search for the name.") from error
 
 
 def unknown(name: str) -> NotFound:
     """That nothing of that *name* is held."""
-    return NotFound(f"no file is named {name!r}", remedy="Search for a part of the name: GET /api/v1/files?match=*part*")
+    return NotFound(
+        f"no file is named {name!r}", remedy="Search for a part of the name: GET /api/v1/files?match=*part*"
+    )
 
 
 def _query_of(query: files.FilesQuery) -> FileQuery:
@@ -119,7 +123,7 @@ def _summary(file: File) -> files.FileSummary:
 
 async def describe_file(call: Call[None, None]) -> Answer:
     """Tell everything about one file: its copies with their paths, what it still owes, and its story."""
-    name = named_file(call)
+    name = named_file(call.request)
     async with call.site.catalog.read() as tx:
         file = (await tx.files.named([name])).get(name)
         if file is None:
@@ -180,7 +184,7 @@ def _path_of(site: Site, instance: InstanceRecord, name: FileName) -> str | None
 
 async def list_members(call: Call[None, files.MembersQuery]) -> Answer:
     """The members of a book, in the order of their paths."""
-    name = named_file(call)
+    name = named_file(call.request)
     question = f"members {name}"
     after = None
     if call.query.cursor is not None:
