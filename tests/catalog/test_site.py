@@ -59,7 +59,7 @@ async def test_an_acknowledgement_ends_the_restored_state_once(catalog):
 async def test_a_process_that_was_overtaken_cannot_write(catalog):
     async with catalog.begin() as tx:
         await tx.site.found(SiteName("chajnantor"))
-        catalog.generation = await tx.site.next_generation()
+        catalog.generations = (await tx.site.next_generation(),)
         await tx.site.next_generation()
 
     with pytest.raises(OwnedElsewhere):

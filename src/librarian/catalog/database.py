@@ -57,9 +57,11 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
-def make_engine(url: str) -> AsyncEngine:
+def make_engine(url: str, *, password: str | None = None) -> AsyncEngine:
     """An engine with our isolation, durability and timeouts, for ``sqlite+aiosqlite`` or ``postgresql+asyncpg``."""
     parsed = make_url(url)
+    if password is not None:
+        parsed = parsed.set(password=password)
     if parsed.get_backend_name() == "sqlite":
         engine = create_async_engine(parsed, pool_size=6, max_overflow=0)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
@@ -120,13 +122,14 @@ def _away(error: BaseException) -> DatabaseUnavailable:
 class Catalog:
     """What we know. One per process; open it with ``async with``."""
 
-    def __init__(self, url: str) -> None:
-        self._engine = make_engine(url)
+    def __init__(self, url: str, *, password: str | None = None) -> None:
+        self._engine = make_engine(url, password=password)
         self.url = url
         self.dialect = self._engine.dialect.name
         self._writers = asyncio.Lock() if self.dialect == "sqlite" else None
-        #: Set by the owner: every write checks that nobody started after us.
-        self.generation: int | None = None
+        #: Set by the owner: every write checks that nobody started after us. While the owner itself steps on,
+        #: the generations before and after are both its own.
+        self.generations: tuple[int, ...] = ()
         #: Statements executed so far, for benchmarks and tests.
         self.statements = 0
         event.listen(self._engine.sync_engine, "before_cursor_execute", self._count)
@@ -180,7 +183,7 @@ class Catalog:
                 await self._prepare(connection, reads_only=reads_only)
                 async with connection.begin():
                     with transaction_open():
-                        if not reads_only and self.generation is not None:
+                        if not reads_only and self.generations:
                             await self._confirm_owner(connection)
                         yield Transaction(connection, self.dialect)
             finally:
@@ -197,8 +200,8 @@ class Catalog:
 
     async def _confirm_owner(self, connection: AsyncConnection) -> None:
         current = await connection.scalar(select(SiteRow.generation).where(SiteRow.id == 1))
-        if current != self.generation:
+        if current not in self.generations:
             raise OwnedElsewhere(
-                f"this process started as generation {self.generation}, the catalog is now at {current}",
+                f"this process started as generation {self.generations[-1]}, the catalog is now at {current}",
                 remedy="Another librarian owns this catalog; this one stops writing.",
             )

@@ -39,7 +39,7 @@ def known() -> frozenset[str]:
     return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
 
 
-async def current(url: str) -> str | None:
+async def current(url: str, *, password: str | None = None) -> str | None:
     """The revision that the database at *url* is at; None when it is empty.
 
     Raises
@@ -47,7 +47,7 @@ async def current(url: str) -> str | None:
     DatabaseUnavailable
         It does not answer.
     """
-    engine = make_engine(url)
+    engine = make_engine(url, password=password)
     try:
         with translated():
             async with engine.connect() as connection:
@@ -56,7 +56,7 @@ async def current(url: str) -> str | None:
         await engine.dispose()
 
 
-async def upgrade(url: str) -> None:
+async def upgrade(url: str, *, password: str | None = None) -> None:
     """Bring the database at *url* to ``head``. A repeat does nothing.
 
     Raises
@@ -66,8 +66,8 @@ async def upgrade(url: str) -> None:
     ConfigurationError
         It was written by a newer librarian.
     """
-    await refuse_newer(url)
-    engine = make_engine(url)
+    await refuse_newer(url, password=password)
+    engine = make_engine(url, password=password)
     try:
         with translated():
             async with engine.begin() as connection:
@@ -76,9 +76,9 @@ async def upgrade(url: str) -> None:
         await engine.dispose()
 
 
-async def refuse_newer(url: str) -> None:
+async def refuse_newer(url: str, *, password: str | None = None) -> None:
     """Raise ConfigurationError when the database is at a revision this program has never heard of."""
-    at = await current(url)
+    at = await current(url, password=password)
     if at is not None and at not in known():
         raise ConfigurationError(
             f"the catalog is at revision {at!r}, this librarian knows revisions up to {head()!r}",

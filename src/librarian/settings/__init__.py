@@ -1,0 +1,24 @@
+"""The settings of a site: a TOML file, overridden by the environment, with secrets in files of their own."""
+
+from librarian.settings.checking import check_settings, is_loopback
+from librarian.settings.loading import load_settings
+from librarian.settings.models import (
+    Limits,
+    RuleSettings,
+    Settings,
+    StoreSettings,
+    TlsSettings,
+    default_state,
+)
+
+__all__ = [
+    "Limits",
+    "RuleSettings",
+    "Settings",
+    "StoreSettings",
+    "TlsSettings",
+    "check_settings",
+    "default_state",
+    "is_loopback",
+    "load_settings",
+]

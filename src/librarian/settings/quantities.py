@@ -1,0 +1,52 @@
+"""Sizes and spans as people write them: ``20 TiB``, ``2 days``."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import BeforeValidator
+
+_SIZE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGTPE]?)(i?)B?\s*")
+_POWERS: Final = {unit: power for power, unit in enumerate("KMGTPE", start=1)}
+_SPAN: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
+_UNITS: Final = {
+    "s": "seconds",
+    "second": "seconds",
+    "min": "minutes",
+    "minute": "minutes",
+    "h": "hours",
+    "hour": "hours",
+    "d": "days",
+    "day": "days",
+    "week": "weeks",
+}
+
+
+def parse_size(value: object) -> object:
+    """Bytes: a number, or text such as ``20 TiB`` (1,024s) or ``20 TB`` (1,000s); anything else is given back."""
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is not a size; write bytes, or '500 GB', or '20 TiB'")
+    number, unit, binary = found.groups()
+    power = _POWERS.get(unit.upper(), 0)
+    return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+def parse_span(value: object) -> object:
+    """A span: seconds, ISO 8601, or text such as ``90 s``, ``2 days``; anything else is given back."""
+    if not isinstance(value, str):
+        return value
+    found = _SPAN.fullmatch(value)
+    if found is None:
+        return value
+    number, unit = found.groups()
+    name = _UNITS.get(unit) or _UNITS.get(unit.removesuffix("s"))
+    return value if name is None else timedelta(**{name: float(number)})
+
+
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+Span = Annotated[timedelta, BeforeValidator(parse_span)]
