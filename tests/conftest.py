@@ -13,6 +13,8 @@ import pytest
 
 from tests.postgres import Databases, running_cluster
 
+pytest_plugins = ["tests.site_fixtures"]
+
 hypothesis.settings.register_profile(
     "librarian", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from librarian.auth import OPERATOR, require
 from librarian.errors import BadRequest, Draining
 from librarian.web import answers, refusals, streams
-from librarian.web.around import REQUEST_ID
+from librarian.web.around import CALLER, REQUEST_ID
 from librarian.web.route import Answer, Call, Route, adapter_of
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ class _Reader:
     limit: int
 
     @classmethod
-    def of(cls, route: Route) -> _Reader:
+    def of(cls, route: Route, *, limit: int) -> _Reader:
         lists = frozenset(
             name
             for name, field in (route.query.model_fields if route.query else {}).items()
             if get_origin(field.annotation) in (list, tuple)
         )
         adapter = adapter_of(route.body) if route.body is not None and not route.streams else None
-        return cls(body=adapter, query=route.query, lists=lists, limit=route.body_limit)
+        return cls(body=adapter, query=route.query, lists=lists, limit=route.body_limit or limit)
 
     def read_query(self, request: web.Request) -> BaseModel | None:
         if self.query is None:
@@ -78,7 +78,7 @@ class _Reader:
 
 def adapt(route: Route, site: Site, *, everybody_is: Account | None) -> Handler:
     """The aiohttp handler of *route*."""
-    reader = _Reader.of(route)
+    reader = _Reader.of(route, limit=site.settings.limits.json_bytes)
     is_open = not route.roles
     reads_body = route.streams or reader.body is not None
 
@@ -89,7 +89,7 @@ def adapt(route: Route, site: Site, *, everybody_is: Account | None) -> Handler:
         if not is_open:
             if everybody_is is None:
                 caller = await site.doorkeeper.admit(request)
-                request["account"] = caller.name
+                request[CALLER] = caller.name
             require(caller, route.roles)
         query = reader.read_query(request)
         if reads_body:

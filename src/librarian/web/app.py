@@ -26,7 +26,6 @@ def create_app(
     *,
     everybody_is: Account | None = None,
     routes: Sequence[Route] = table.ALL_ROUTES,
-    silence: timedelta = streams.SILENCE,
     body_time: timedelta = streams.BODY_TIME,
 ) -> web.Application:
     """The application that serves *site*.
@@ -34,11 +33,10 @@ def create_app(
     Parameters
     ----------
     everybody_is: the account that every caller has, without credentials (a socket whose permissions are the key).
-    silence: longest silence within a streamed body.
-    body_time: longest time for a whole JSON body.
+    body_time: longest time for a whole JSON body; silence within streamed ones is limited by the settings.
     """
     app = web.Application(middlewares=[around.around])
-    app[streams.READ_LIMITS] = (silence, body_time)
+    app[streams.READ_LIMITS] = (site.settings.limits.read_timeout, body_time)
     app[site_routes.CARD] = site_routes.Card(site)
     app[docs.DESCRIPTION] = openapi.Description(routes)
     for route in routes:

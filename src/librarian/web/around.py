@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 
 access = logging.getLogger("librarian.access")
 
-REQUEST_ID: Final = "request_id"
+REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
+#: The name of the account that calls, once it is known.
+CALLER: Final = web.RequestKey("CALLER", str)
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 _ACCEPTABLE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PROTOCOL: Final = str(PROTOCOL)
-_BEGUN: Final = "begun"
+_BEGUN: Final = web.RequestKey("_BEGUN", bool)
 
 
 @web.middleware
@@ -45,7 +47,7 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
             request.rel_url.raw_path[:2048],
             status,
             (time.perf_counter() - started) * 1000,
-            request.get("account", "-"),
+            request.get(CALLER, "-"),
             extra={"event": "request", "request_id": request_id, "status": status},
         )
 

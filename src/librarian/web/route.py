@@ -71,8 +71,8 @@ class Route:
     statuses: tuple[int, ...] = (200,)
     refusals: tuple[type[LibrarianError], ...] = ()
     streams: bool = False
-    #: Bytes of JSON body that are read at most.
-    body_limit: int = 4 * 1024 * 1024
+    #: Bytes of JSON body that are read at most; None: as the settings say.
+    body_limit: int | None = None
     tag: str = ""
 
 

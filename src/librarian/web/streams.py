@@ -14,14 +14,13 @@ from librarian.errors import BadRequest, LibrarianError, TooLarge
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-#: Longest silence within a body that is streamed.
-SILENCE: Final = timedelta(seconds=60)
 #: Longest time for a whole JSON body: a client that drips bytes holds a connection no longer.
 BODY_TIME: Final = timedelta(seconds=30)
 #: What aiohttp raises when the other side goes away in the middle, or breaks the transfer encoding.
 CUT_OFF: Final = (ClientError, HttpProcessingError, ConnectionError, EOFError)
 
-READ_LIMITS: Final = web.AppKey("READ_LIMITS", tuple)
+#: Longest silence within a streamed body, and longest time for a whole JSON body.
+READ_LIMITS: Final = web.AppKey("READ_LIMITS", tuple[timedelta, timedelta])
 
 
 async def incoming(request: web.Request, *, silence: timedelta | None = None) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librarian.web import accounts, content, docs, files, health, site, stores
+from librarian.web import accounts, clones, content, docs, files, health, peers, rules, site, stores, transfers
 
 if TYPE_CHECKING:
     from librarian.web.route import Route
@@ -16,5 +16,9 @@ ALL_ROUTES: Final[tuple[Route, ...]] = (
     *files.ROUTES,
     *content.ROUTES,
     *accounts.ROUTES,
+    *peers.ROUTES,
+    *rules.ROUTES,
+    *transfers.ROUTES,
+    *clones.ROUTES,
     *docs.ROUTES,
 )

@@ -83,7 +83,8 @@ class SiteStatus(Response):
     generation: int
     epoch: int
     restored: str | None = Field(description="Why the catalog is held to be a restored backup, until acknowledged.")
-    checksum_workers: int
+    checksum_workers: int = Field(description="Processes that hash, at most.")
+    checksum_busy: int = Field(description="Those that are at it now.")
     held: TallyStatus
     stores: list[StoreDescription]
     tasks: list[TaskStatus]

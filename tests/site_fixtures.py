@@ -1,0 +1,171 @@
+"""A real site on both databases with a real store, and a real server on loopback, for whoever tests against one.
+
+``site``: opened, not served, no task runs. ``live_server``: the same, served, with one account per role
+(name = role, password = ``password_of(name)``). ``opened_site`` and ``served`` make more of them.
+"""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+from argon2 import PasswordHasher
+from yarl import URL
+
+from librarian.auth import Doorkeeper
+from librarian.catalog.database import Catalog
+from librarian.checksum_pool import ChecksumPool
+from librarian.doors import Throttle
+from librarian.health import Health
+from librarian.names import AccountName, SiteName, StoreName
+from librarian.peers import Neighbours
+from librarian.settings import Settings, StoreSettings
+from librarian.site import Site
+from librarian.states import Role
+from librarian.stores.base import StoreSpec
+from librarian.stores.local import LocalStore
+from librarian.stores.registry import Stores
+from librarian.web.app import create_app, make_runner
+
+#: Argon2 as cheap as it gets: what it costs is not what these tests are about.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def password_of(name: str) -> str:
+    return f"{name}-password"
+
+
+def basic(name: str, password: str | None = None) -> str:
+    """The Authorization header of an account made by ``create_account``."""
+    return "Basic " + base64.b64encode(f"{name}:{password or password_of(name)}".encode()).decode()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: dict[str, str]
+    raw: bytes
+
+    @property
+    def json(self):
+        return json.loads(self.raw)
+
+
+@dataclass
+class Live:
+    """A site that is served on loopback."""
+
+    site: Site
+    url: str
+    session: aiohttp.ClientSession
+
+    async def call(self, method, path, *, user="admin", password=None, body=None, data=None, headers=None) -> Reply:
+        """Send one request; *body* as JSON, *data* as it is; without *user* no credentials."""
+        given = dict(headers or {})
+        if user is not None:
+            given.setdefault("Authorization", basic(user, password))
+        sent = json.dumps(body).encode() if body is not None else data
+        url = URL(self.url + path, encoded=True)
+        async with self.session.request(method, url, data=sent, headers=given, allow_redirects=False) as answer:
+            return Reply(answer.status, dict(answer.headers), await answer.read())
+
+
+async def create_account(site: Site, name: str, *roles: Role) -> None:
+    async with site.catalog.begin() as tx:
+        await tx.accounts.create(AccountName(name), password_hash=CHEAP.hash(password_of(name)), roles=frozenset(roles))
+
+
+@asynccontextmanager
+async def opened_site(database_url: str, folder: Path, *, name="chajnantor", stores=("fast",)) -> AsyncIterator[Site]:
+    """A new site called *name* with empty *stores* in *folder*. No task runs."""
+    folder.mkdir(exist_ok=True, parents=True)
+    settings = _settings(folder, name, stores)
+    places = Stores([_store(each) for each in settings.stores])
+    async with AsyncExitStack() as stack:
+        catalog = await stack.enter_async_context(Catalog(database_url))
+        stack.push_async_callback(places.close)
+        pool = await stack.enter_async_context(ChecksumPool(workers=1))
+        neighbours = Neighbours(catalog=catalog, site=SiteName(name), key_file=settings.key_file)
+        stack.push_async_callback(neighbours.close)
+        await _found(catalog, places, SiteName(name))
+        yield Site(
+            name=SiteName(name),
+            settings=settings,
+            catalog=catalog,
+            stores=places,
+            pool=pool,
+            doorkeeper=Doorkeeper(catalog, hasher=CHEAP, throttle=Throttle()),
+            health=Health(),
+            neighbours=neighbours,
+            engines={},
+        )
+
+
+def _settings(folder: Path, name: str, stores: tuple[str, ...]) -> Settings:
+    for store in stores:
+        (folder / store).mkdir(exist_ok=True)
+        (folder / f"{store}-staging").mkdir(exist_ok=True)
+    return Settings(
+        name=name,
+        state=folder,
+        stores=tuple(
+            StoreSettings(name=store, root=folder / store, staging=folder / f"{store}-staging") for store in stores
+        ),
+    )
+
+
+def _store(settings: StoreSettings) -> LocalStore:
+    return LocalStore(StoreSpec(name=StoreName(settings.name), root=settings.root, staging=settings.staging))
+
+
+async def _found(catalog: Catalog, stores: Stores, name: SiteName) -> None:
+    async with catalog.begin() as tx:
+        if await tx.site.find() is None:
+            await tx.site.found(name)
+        generation = await tx.site.next_generation()
+        known = {row.name: row.uuid for row in await tx.stores.all()}
+    catalog.generation = generation
+    opened = await stores.open_all(known, generation=generation)
+    async with catalog.begin() as tx:
+        for store, uuid in opened.items():
+            if store not in known:
+                await tx.stores.register(store, uuid=uuid, kind="local")
+    for store in stores:
+        await store.stamp(generation)
+
+
+@asynccontextmanager
+async def served(site: Site, **options) -> AsyncIterator[Live]:
+    """Serve *site* on loopback; *options* go to ``create_app``."""
+    runner = make_runner(create_app(site, **options))
+    await runner.setup()
+    place = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    await place.start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            yield Live(site, url, session)
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def site(database_url, tmp_path) -> AsyncIterator[Site]:
+    """An empty site with one store, on each database; no task runs."""
+    async with opened_site(database_url, tmp_path / "chajnantor") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def live_server(site) -> AsyncIterator[Live]:
+    """The site, served on loopback, with one account per role."""
+    for role in Role:
+        await create_account(site, role.value, role)
+    async with served(site) as live:
+        yield live
