@@ -22,7 +22,7 @@ def prefix_range(column: InstrumentedAttribute[str], prefix: str) -> ColumnEleme
     return and_(column >= prefix, column < end) if end is not None else column >= prefix
 
 
-def matches(column: InstrumentedAttribute[str], glob: Glob, dialect: str) -> ColumnElement[bool]:
+def matches(column: ColumnElement[str] | InstrumentedAttribute[str], glob: Glob, dialect: str) -> ColumnElement[bool]:
     """The names that match *glob*, decided row by row: no index is used, and none can mislead the planner."""
     if glob.is_everything:
         return true()
