@@ -33,7 +33,7 @@ from librarian.names import MemberPath
 from librarian.states import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from pathlib import Path
 
 #: Prefix of a book's checksum; the number is the version of the book digest.
@@ -158,7 +158,8 @@ class Hasher:
         self.update, self.hexdigest = inner.update, inner.hexdigest
 
 
-def _line(member: MemberDigest) -> bytes:
+def member_line(member: MemberDigest) -> bytes:
+    """The line of the book digest that speaks of *member*."""
     if member.hex is None:
         return f"- 0 {member.path}/\n".encode()
     return f"{member.hex} {member.size} {member.path}\n".encode()
@@ -171,7 +172,7 @@ def book_checksum(members: Iterable[MemberDigest], algorithm: Algorithm) -> Chec
 
     Source: docs/explanation/checksums.md, "Book digest, version 1".
     """
-    return lines_checksum(sorted(map(_line, members)), algorithm)
+    return lines_checksum(sorted(map(member_line, members)), algorithm)
 
 
 def lines_checksum(lines: Iterable[bytes], algorithm: Algorithm) -> Checksum:
@@ -183,7 +184,7 @@ def lines_checksum(lines: Iterable[bytes], algorithm: Algorithm) -> Checksum:
 
 def measured_book(members: Iterable[MemberDigest], algorithm: Algorithm) -> Measured:
     """What measuring a book of *members* finds, members put into the order of the digest's lines."""
-    ordered = sorted(((_line(member), member) for member in members), key=lambda pair: pair[0])
+    ordered = sorted(((member_line(member), member) for member in members), key=lambda pair: pair[0])
     return Measured(
         kind=Kind.BOOK,
         size=sum(member.size for _, member in ordered),
@@ -194,7 +195,7 @@ def measured_book(members: Iterable[MemberDigest], algorithm: Algorithm) -> Meas
 
 def pack_members(members: Iterable[MemberDigest]) -> bytes:
     """The listing of a book for the catalog: the digest's sorted lines, compressed by zlib."""
-    return zlib.compress(b"".join(sorted(map(_line, members))), _PACK_LEVEL)
+    return zlib.compress(b"".join(sorted(map(member_line, members))), _PACK_LEVEL)
 
 
 def unpack_members(blob: bytes) -> tuple[MemberDigest, ...]:
@@ -283,7 +284,7 @@ def open_book(path: Path) -> int:
         raise _refusal(error, str(path)) from error
 
 
-def walk_book(root: int) -> Iterator[tuple[Seen, str, int]]:
+def walk_book(root: int) -> Generator[tuple[Seen, str, int], None, None]:
     """The regular files and empty directories below the open directory *root*; raises as ``measure_blocking`` does.
 
     One directory after another, in each by inode, which is close to where the bytes lie on a disk. With each come its
@@ -334,7 +335,7 @@ class Reader:
 
     def __init__(self, algorithm: Algorithm, on_bytes: Callable[[int], None] | None = None) -> None:
         self._algorithm = algorithm
-        self._on_bytes = on_bytes
+        self._on_bytes = on_bytes or (lambda _: None)
         self._buffer = memoryview(bytearray(_SMALL_BUFFER_BYTES))
 
     def member(self, seen: Seen, name: str, directory: int) -> MemberDigest:
@@ -368,8 +369,7 @@ class Reader:
         while left > 0 and (count := os.readv(file, [self._buffer])):
             hasher.update(self._buffer[:count])
             left -= count
-            if self._on_bytes is not None:
-                self._on_bytes(count)
+            self._on_bytes(count)
         return hasher.hexdigest()
 
 
