@@ -1,24 +1,40 @@
-"""The one composition root: what a running site consists of."""
+"""The one composition root: what a running site consists of, and how it is opened."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from librarian import replication
+from librarian.auth import Doorkeeper
 from librarian.bells import Bells, Nudges
+from librarian.catalog import migrations
+from librarian.catalog.database import Catalog
+from librarian.catalog.lock import owner_lock
+from librarian.checksum_pool import ChecksumPool
+from librarian.errors import ConfigurationError, DatabaseUnavailable
+from librarian.health import Health
+from librarian.names import SiteName, StoreName
+from librarian.ownership import Ownership
+from librarian.peers import Neighbours
 from librarian.pulse import Pulses
+from librarian.stores.base import Barrier, StoreSpec
+from librarian.stores.local import LocalStore
+from librarian.stores.registry import Stores
+from librarian.timing import retry_delay
 from librarian.writers import Writers
 
 if TYPE_CHECKING:
-    from librarian.auth import Doorkeeper
-    from librarian.catalog.database import Catalog
-    from librarian.checksum_pool import ChecksumPool
-    from librarian.health import Health
-    from librarian.names import SiteName
-    from librarian.peers import Neighbours
-    from librarian.settings import Settings
-    from librarian.stores.registry import Stores
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from librarian.settings import Settings, StoreSettings
     from librarian.transfers.base import TransferEngine
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -34,7 +50,104 @@ class Site:
     health: Health
     neighbours: Neighbours
     engines: dict[str, TransferEngine]
+    ownership: Ownership
     bells: Bells = field(default_factory=Bells)
     nudges: Nudges = field(default_factory=Nudges)
     pulses: Pulses = field(default_factory=Pulses)
     writers: Writers = field(default_factory=Writers)
+
+
+@asynccontextmanager
+async def open_site(settings: Settings) -> AsyncIterator[Site]:
+    """Become the owner of the site that *settings* describe, and give it.
+
+    Opens in this order: lock, catalog (made when it is empty), generation, stores, workers, peers. Whatever was
+    opened is closed again on any way out. Waits for a database that is away.
+
+    Raises
+    ------
+    OwnedElsewhere
+        Another process owns the catalog.
+    ConfigurationError
+        The catalog is older or newer than this program, or the settings do not fit this machine.
+    DatabaseUnavailable
+        The database stayed away for longer than ``limits.database_wait``.
+    """
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    url, password = settings.database_url, settings.database_password
+    async with AsyncExitStack() as stack:
+        lock = owner_lock(url, password=password)
+        stack.push_async_callback(lock.release)
+        await _patiently(lock.take, settings)
+        await _ready_catalog(url, password)
+        catalog = await stack.enter_async_context(Catalog(url, password=password))
+        stores = Stores(LocalStore(store_spec(store)) for store in settings.stores)
+        stack.push_async_callback(stores.close)
+        ownership = Ownership(catalog, lock, stores)
+        await ownership.begin(SiteName(settings.name))
+        pool = await stack.enter_async_context(ChecksumPool(settings.limits.workers))
+        neighbours = Neighbours(catalog=catalog, site=SiteName(settings.name), key_file=settings.key_file)
+        stack.push_async_callback(neighbours.close)
+        async with catalog.begin() as tx:
+            await replication.sync_rules(tx, settings.rules)
+        site = Site(
+            name=SiteName(settings.name),
+            settings=settings,
+            catalog=catalog,
+            stores=stores,
+            pool=pool,
+            doorkeeper=Doorkeeper(catalog, trusted_proxies=settings.trusted_proxies),
+            health=Health(),
+            neighbours=neighbours,
+            engines={},
+            ownership=ownership,
+        )
+        for engine in site.engines.values():
+            stack.push_async_callback(engine.close)
+        yield site
+
+
+def store_spec(store: StoreSettings) -> StoreSpec:
+    """A store as it is configured, for ``stores``."""
+    return StoreSpec(
+        name=StoreName(store.name),
+        root=store.root,
+        staging=store.staging,
+        limit_bytes=store.limit,
+        barrier=Barrier(store.barrier),
+        staging_mode=None if store.staging_mode is None else int(store.staging_mode, 8),
+        staging_group=store.staging_group,
+        takes_foreign_writes=store.takes_foreign_writes,
+        answer_timeout=store.answer_timeout,
+    )
+
+
+async def _patiently(take: Callable[[], Awaitable[None]], settings: Settings) -> None:
+    """Take the lock; while the database is away, wait for it."""
+    wait = settings.limits.database_wait
+    gives_up_at = None if wait is None else time.monotonic() + wait.total_seconds()
+    attempts = 0
+    while True:
+        try:
+            return await take()
+        except DatabaseUnavailable as error:
+            if gives_up_at is not None and time.monotonic() >= gives_up_at:
+                raise
+            attempts += 1
+            pause = retry_delay(attempts).total_seconds()
+            log.warning("Waiting for the catalog's database: %s", error, extra={"event": "database-away"})
+            await asyncio.sleep(min(pause, 5.0))
+
+
+async def _ready_catalog(url: str, password: str | None) -> None:
+    at = await migrations.current(url, password=password)
+    if at is None:
+        await migrations.upgrade(url, password=password)
+        log.info("Made an empty catalog at revision %s", migrations.head())
+        return
+    await migrations.refuse_newer(url, password=password)
+    if at != migrations.head():
+        raise ConfigurationError(
+            f"the catalog is at revision {at}, this librarian works with {migrations.head()}",
+            remedy="Back it up, then run 'python -m librarian.admin database migrate'.",
+        )

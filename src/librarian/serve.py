@@ -1,0 +1,229 @@
+"""The server: one process per site, from its first row to an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import ssl
+import stat
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from librarian.auth import OPERATOR, ensure_first_admin
+from librarian.client.socket_path import short_path
+from librarian.errors import ConfigurationError, OwnedElsewhere
+from librarian.logs import set_up_logging
+from librarian.settings import check_settings, load_settings
+from librarian.site import open_site
+from librarian.tasks.everything import all_tasks
+from librarian.tasks.supervisor import Supervisor
+from librarian.web.app import create_app, make_runner
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from librarian.settings import Settings
+    from librarian.site import Site
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 512
+#: How long the exit waits for what a library left behind, before it ends the process regardless.
+LAST_BREATH_SECONDS: Final = 5.0
+
+
+def main(config: Path | None) -> int:
+    """Serve the site described by *config* (by default this machine's own) until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    LibrarianError
+        It could not start.
+    """
+    settings = load_settings(config)
+    check_settings(settings, config)
+    set_up_logging(form=settings.log_format, level=settings.log_level)
+    is_lost = asyncio.run(serve(settings))
+    logging.shutdown()
+    if is_lost:
+        # No thread and no act of this process may survive: it is not the owner any more.
+        os.execv(sys.executable, sys.orig_argv)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Threads that are stuck in a dead mount would hold up an ordinary exit for ever.
+    os._exit(0)
+
+
+async def serve(settings: Settings) -> bool:
+    """Serve until a signal comes; returns whether ownership was lost, so that the process must start anew."""
+    stop = asyncio.Event()
+    _heed_signals(stop)
+    listener = _listen(settings)
+    with contextlib.closing(listener):
+        site_stack = AsyncExitStack()
+        async with site_stack:
+            async with _waiting_room(settings, listener):
+                opening = asyncio.ensure_future(site_stack.enter_async_context(open_site(settings)))
+                if not await _unless(stop, opening):
+                    return False
+                site = opening.result()
+            await _greet(site)
+            return await _run(site, listener, stop)
+
+
+async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> bool:
+    async with AsyncExitStack() as stack:
+        public = make_runner(create_app(site))
+        await public.setup()
+        stack.push_async_callback(public.cleanup)
+        await web.SockSite(public, listener.dup(), ssl_context=_tls(site.settings)).start()
+        await stack.enter_async_context(_admin_socket(site))
+        supervisor = Supervisor(site, all_tasks(site))
+        supervisor.start()
+        log.info(
+            "Site %s serves %s", site.name, _url(site.settings, listener), extra={"event": "serving", "pid": os.getpid()}
+        )
+        watch = asyncio.create_task(site.ownership.watch(), name="ownership")
+        is_lost = not await _unless(stop, watch, quiet=True) and watch.done()
+        if is_lost:
+            log.error("Cannot go on as the owner of this catalog: %s", watch.exception())
+            return True
+        log.info("Draining: no new work, what is under way ends or is released")
+        site.health.drain()
+        await supervisor.drain()
+        return False
+
+
+async def _unless(stop: asyncio.Event, work: asyncio.Future[object], *, quiet: bool = False) -> bool:
+    """Wait for *work* unless *stop* comes first; returns whether *work* ended well. Cancelled work is awaited."""
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not work.done():
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await work
+        return False
+    if quiet and isinstance(work.exception(), OwnedElsewhere):
+        return False
+    await work
+    return True
+
+
+def _heed_signals(stop: asyncio.Event) -> None:
+    def heed() -> None:
+        if stop.is_set():
+            # Asked twice: whoever did wants it now; the next start takes up what is left.
+            os._exit(130)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heed)
+
+
+def _listen(settings: Settings) -> socket.socket:
+    host, port = settings.address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"cannot listen on {settings.listen}: {error.strerror}",
+            remedy="Another server may use that address; set 'listen' to a free one.",
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls.certificate, settings.tls.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"cannot use the certificate {settings.tls.certificate} with its key: {error}",
+            remedy="Give a PEM certificate and the private key that belongs to it.",
+        ) from error
+    return context
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    return settings.public_url or f"{'https' if settings.tls else 'http'}://{name}:{port}"
+
+
+@asynccontextmanager
+async def _waiting_room(settings: Settings, listener: socket.socket) -> AsyncIterator[None]:
+    """Answer orchestrators while the site is being opened: alive, but not ready."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def not_yet(_: web.Request) -> web.Response:
+        problem = {
+            "code": "unavailable",
+            "message": "the site is starting and waits for its database or stores",
+            "remedy": "Try again shortly; the server's log says what it waits for.",
+            "details": {},
+            "request_id": "",
+        }
+        return web.json_response(problem, status=503, headers={"Retry-After": "1"})
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_route("*", "/{rest:.*}", not_yet)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener.dup(), ssl_context=_tls(settings)).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _admin_socket(site: Site) -> AsyncIterator[None]:
+    """Serve the same application as admin on a socket that only this user can open."""
+    path = site.settings.admin_socket
+    runner = make_runner(create_app(site, everybody_is=OPERATOR))
+    await runner.setup()
+    # We own the site: a socket that is still there belongs to a process that died.
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(short_path(path))
+    finally:
+        os.umask(before)
+    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    try:
+        await web.SockSite(runner, listener).start()
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)
+
+
+async def _greet(site: Site) -> None:
+    password = await ensure_first_admin(site.catalog, site.doorkeeper)
+    if password is not None:
+        # Not a log line: logs are kept, and this must not be.
+        print(f"Password of the account 'admin' (shown only now): {password}", flush=True)  # noqa: T201
