@@ -7,8 +7,9 @@
 import base64
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -17,18 +18,10 @@ from argon2 import PasswordHasher
 from yarl import URL
 
 from librarian.auth import Doorkeeper
-from librarian.catalog.database import Catalog
-from librarian.checksum_pool import ChecksumPool
-from librarian.doors import Throttle
-from librarian.health import Health
-from librarian.names import AccountName, SiteName, StoreName
-from librarian.peers import Neighbours
-from librarian.settings import Settings, StoreSettings
-from librarian.site import Site
+from librarian.names import AccountName
+from librarian.settings import Limits, Settings, StoreSettings
+from librarian.site import Site, open_site
 from librarian.states import Role
-from librarian.stores.base import StoreSpec
-from librarian.stores.local import LocalStore
-from librarian.stores.registry import Stores
 from librarian.web.app import create_app, make_runner
 
 #: Argon2 as cheap as it gets: what it costs is not what these tests are about.
@@ -85,59 +78,24 @@ async def create_account(site: Site, name: str, *roles: Role) -> None:
 async def opened_site(database_url: str, folder: Path, *, name="chajnantor", stores=("fast",)) -> AsyncIterator[Site]:
     """A new site called *name* with empty *stores* in *folder*. No task runs."""
     folder.mkdir(exist_ok=True, parents=True)
-    settings = _settings(folder, name, stores)
-    places = Stores([_store(each) for each in settings.stores])
-    async with AsyncExitStack() as stack:
-        catalog = await stack.enter_async_context(Catalog(database_url))
-        stack.push_async_callback(places.close)
-        pool = await stack.enter_async_context(ChecksumPool(workers=1))
-        neighbours = Neighbours(catalog=catalog, site=SiteName(name), key_file=settings.key_file)
-        stack.push_async_callback(neighbours.close)
-        await _found(catalog, places, SiteName(name))
-        yield Site(
-            name=SiteName(name),
-            settings=settings,
-            catalog=catalog,
-            stores=places,
-            pool=pool,
-            doorkeeper=Doorkeeper(catalog, hasher=CHEAP, throttle=Throttle()),
-            health=Health(),
-            neighbours=neighbours,
-            engines={},
-        )
+    async with open_site(_settings(database_url, folder, name, stores)) as site:
+        site.doorkeeper = Doorkeeper(site.catalog, hasher=CHEAP)
+        yield site
 
 
-def _settings(folder: Path, name: str, stores: tuple[str, ...]) -> Settings:
+def _settings(database_url: str, folder: Path, name: str, stores: tuple[str, ...]) -> Settings:
     for store in stores:
         (folder / store).mkdir(exist_ok=True)
         (folder / f"{store}-staging").mkdir(exist_ok=True)
     return Settings(
         name=name,
         state=folder,
+        database=database_url,
         stores=tuple(
             StoreSettings(name=store, root=folder / store, staging=folder / f"{store}-staging") for store in stores
         ),
+        limits=Limits(workers=1, database_wait=timedelta(seconds=20)),
     )
-
-
-def _store(settings: StoreSettings) -> LocalStore:
-    return LocalStore(StoreSpec(name=StoreName(settings.name), root=settings.root, staging=settings.staging))
-
-
-async def _found(catalog: Catalog, stores: Stores, name: SiteName) -> None:
-    async with catalog.begin() as tx:
-        if await tx.site.find() is None:
-            await tx.site.found(name)
-        generation = await tx.site.next_generation()
-        known = {row.name: row.uuid for row in await tx.stores.all()}
-    catalog.generation = generation
-    opened = await stores.open_all(known, generation=generation)
-    async with catalog.begin() as tx:
-        for store, uuid in opened.items():
-            if store not in known:
-                await tx.stores.register(store, uuid=uuid, kind="local")
-    for store in stores:
-        await store.stamp(generation)
 
 
 @asynccontextmanager

@@ -82,7 +82,7 @@ async def test_a_restored_catalog_is_acknowledged_once_and_the_story_tells_who(l
     assert (first.status, second.status) == (200, 409)
     async with live_server.site.catalog.read() as tx:
         story = await tx.events.story_of("site")
-    assert [(event.what, event.who) for event in story] == [("restored acknowledged", "admin")]
+    assert [event.what for event in story if event.who == "admin"] == ["restored acknowledged"]
 
 
 async def test_stores_are_listed_with_capacity_and_identity(live_server):
@@ -109,7 +109,7 @@ async def test_switching_a_store_is_told_once(live_server):
 
     async with live_server.site.catalog.read() as tx:
         story = await tx.events.story_of("store:fast")
-    assert [(event.what, event.who) for event in story] == [("closed", "admin"), ("opened", "admin")]
+    assert [event.what for event in story if event.who == "admin"] == ["closed", "opened"]
 
 
 async def test_an_unknown_store_is_not_found(live_server):
