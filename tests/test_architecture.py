@@ -19,7 +19,7 @@ LAYERS = {
     **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors"), 2),
     **dict.fromkeys(("auth", "peers", "health", "ownership"), 3),
     "site": 4,
-    **dict.fromkeys(("intake", "replication"), 5),
+    **dict.fromkeys(("room", "openings", "intake", "replication", "verdicts", "notices"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),
 }
@@ -35,6 +35,12 @@ NEIGHBOURS = {
     ("demo", "serve"),
     ("demo", "cli"),
     ("intake", "replication"),
+    ("intake", "room"),
+    ("intake", "openings"),
+    ("openings", "room"),
+    ("verdicts", "replication"),
+    ("verdicts", "room"),
+    ("notices", "replication"),
 }
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row
 
 FILE_COLUMNS = (
     FileRow.id,
@@ -56,7 +55,7 @@ class Listing:
     packed: bytes
 
 
-def file_of(row: Row[tuple[object, ...]]) -> File:
+def file_of(row: rows.Found) -> File:
     """The record of a row that selected ``FILE_COLUMNS``."""
     return File(
         id=FileId(row.id),

@@ -106,9 +106,7 @@ class IncomingTransfers(Repository):
         if not uuids:
             return []
         asked = self._table("asked", uuid=rows.TEXT)
-        statement = every().where(
-            (peer_id or 0) == OFFERER, IncomingRow.uuid.in_(select(asked.c.uuid))
-        )
+        statement = every().where((peer_id or 0) == OFFERER, IncomingRow.uuid.in_(select(asked.c.uuid)))
         found = await self._connection.execute(statement, {"asked": rows.pack((uuid,) for uuid in uuids)})
         return [incoming_of(row) for row in found]
 

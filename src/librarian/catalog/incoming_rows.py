@@ -17,7 +17,7 @@ from librarian.states import INCOMING_MOVES, Arrival, Kind, TransferState, sourc
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import InstrumentedAttribute
 
 INCOMING_COLUMNS = (
@@ -146,11 +146,11 @@ def may_become(target: TransferState) -> ColumnElement[bool]:
 
 
 #: Whose uuid it is, zero for uploads: written as the unique index writes it, or the index is not used.
-OFFERER = func.coalesce(IncomingRow.peer_id, literal_column("0"))
+OFFERER: Final[ColumnElement[int]] = func.coalesce(IncomingRow.peer_id, literal_column("0"))
 STORE_NAME = select(StoreRow.name).where(StoreRow.id == IncomingRow.store_id).scalar_subquery().label("store")
 
 
-def incoming_of(row: Row[tuple[object, ...]]) -> Incoming:
+def incoming_of(row: rows.Found) -> Incoming:
     """The record of a row that selected ``INCOMING_COLUMNS`` and ``store``."""
     return Incoming(
         id=TransferId(row.id),
@@ -178,12 +178,12 @@ def incoming_of(row: Row[tuple[object, ...]]) -> Incoming:
     )
 
 
-def every() -> Select[tuple[object, ...]]:
+def every() -> Select[*tuple[object, ...]]:
     """Transfers with their store's name, as ``incoming_of`` reads them."""
     return select(*INCOMING_COLUMNS, StoreRow.name.label("store")).join(StoreRow, StoreRow.id == IncomingRow.store_id)
 
 
-OPENING_COLUMNS: Final = {
+OPENING_COLUMNS: Final[dict[str, rows.ColumnType]] = {
     "uuid": rows.TEXT,
     "arrival": rows.TEXT,
     "peer_id": rows.BIGINT,

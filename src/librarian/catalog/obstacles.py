@@ -18,7 +18,7 @@ from librarian.states import Intent, Kind, Presence
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import ColumnElement, Row, Select, Subquery
+    from sqlalchemy import ColumnElement, Select, Subquery
     from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.orm import InstrumentedAttribute
 
@@ -49,7 +49,7 @@ def _has_instance(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(InstanceRow.file_id == FileRow.id, *conditions)
 
 
-def _below(name: InstrumentedAttribute[str], asked: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
+def _below(name: ColumnElement[str] | InstrumentedAttribute[str], asked: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
     # '0' is the character after '/': everything below "a" sorts between "a/" and "a0", so one index seek answers.
     return (name > asked.concat(literal_column("'/'")), name < asked.concat(literal_column("'0'")))
 
@@ -69,7 +69,7 @@ def _first_below(dialect: str, asked: Subquery) -> ColumnElement[str | None]:
 
 
 @lru_cache(maxsize=2)
-def _statement(dialect: str) -> Select[tuple[object, ...]]:
+def _statement(dialect: str) -> Select[*tuple[object, ...]]:
     asked = rows.table_of(dialect, "asked", name=rows.TEXT, is_asked=rows.BIGINT)
     below = _first_below(dialect, asked).label("below")
     healthy = _has_instance(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP)
@@ -102,7 +102,7 @@ def _statement(dialect: str) -> Select[tuple[object, ...]]:
     )
 
 
-def _file_of(row: Row[tuple[object, ...]]) -> File | None:
+def _file_of(row: rows.Found) -> File | None:
     if row.file_id is None:
         return None
     return File(
@@ -135,7 +135,7 @@ async def find(connection: AsyncConnection, dialect: str, names: Sequence[FileNa
     }
 
 
-def _obstacle(name: FileName, row: Row[tuple[object, ...]] | None, taken: set[str]) -> Obstacle | None:
+def _obstacle(name: FileName, row: rows.Found | None, taken: set[str]) -> Obstacle | None:
     nested_in = next((above for above in name.ancestors if above in taken), None)
     if row is None:
         return Obstacle(name=name, nested_in=FileName.trusted(nested_in)) if nested_in is not None else None

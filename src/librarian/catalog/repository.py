@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sqlalchemy import Subquery
     from sqlalchemy.ext.asyncio import AsyncConnection
-    from sqlalchemy.types import TypeEngine
 
 from librarian.catalog import rows
 
@@ -23,6 +22,6 @@ class Repository:
     def _is_sqlite(self) -> bool:
         return self._dialect == "sqlite"
 
-    def _table(self, alias: str, **columns: TypeEngine[object]) -> Subquery:
+    def _table(self, alias: str, **columns: rows.ColumnType) -> Subquery:
         """Rows passed as one JSON parameter named *alias*; see ``rows``."""
         return rows.table_of(self._dialect, alias, **columns)

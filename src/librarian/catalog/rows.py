@@ -7,9 +7,22 @@ is one parameter of one cached statement on both databases.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from sqlalchemy import BigInteger, Boolean, Integer, String, Text, bindparam, cast, column, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Integer,
+    Row,
+    String,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 if TYPE_CHECKING:
@@ -17,14 +30,16 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Subquery
     from sqlalchemy.orm import InstrumentedAttribute
-    from sqlalchemy.types import TypeEngine
 
 Cell = str | int | bool | float | None
+ColumnType = Text | BigInteger | Boolean
+#: A row that a statement found; its attributes are the columns that the statement selected, which types cannot say.
+Found: TypeAlias = Row[*tuple[Any, ...]]
 
 TEXT = Text()
 BIGINT = BigInteger()
 BOOL = Boolean()
-__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "one_of", "pack", "table_of"]
+__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "ColumnType", "Found", "one_of", "pack", "table_of"]
 
 
 def pack(rows: Iterable[Sequence[Cell]]) -> str:
@@ -32,7 +47,7 @@ def pack(rows: Iterable[Sequence[Cell]]) -> str:
     return json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))
 
 
-def table_of(dialect: str, alias: str, **columns: TypeEngine[object]) -> Subquery:
+def table_of(dialect: str, alias: str, **columns: ColumnType) -> Subquery:
     """A subquery named *alias* whose rows come from the parameter ``:<alias>`` (see ``pack``).
 
     Columns keep the given order; on both databases ``.c.<name>`` has the given type. Instants are passed as

@@ -84,7 +84,7 @@ class Task(ABC, Generic[Plan, Result]):
             rounds += 1
         return rounds
 
-    async def carry_out(self, plan: Plan) -> None:
+    async def carry_out(self, plan: Plan) -> Result:
         """Act on *plan* and record the outcome, or release the claim; nothing is left half said on any way out."""
         try:
             result = await self.act(plan)
@@ -97,6 +97,7 @@ class Task(ABC, Generic[Plan, Result]):
             await self._finish(lambda tx: self.give_up(tx, plan, failed))
             raise
         await self._finish(lambda tx: self.record(tx, plan, result))
+        return result
 
     async def _finish(self, write: Callable[[Transaction], Awaitable[None]]) -> None:
         finishing = asyncio.create_task(self._insist(write), name=f"{self.name}: record")

@@ -1,0 +1,222 @@
+"""Ingest: the one way in. Staged bytes of uploads and clones are verified, published and recorded here alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from librarian import guard, intake
+from librarian.catalog.incoming_rows import Delay
+from librarian.errors import Draining, LibrarianError, NotFound, StoreUnavailable
+from librarian.policies import IngestPolicy
+from librarian.tasks import dealing, recording, verifying
+from librarian.tasks.base import Cadence, Task
+from librarian.tasks.verifying import Bad, Good, Later
+from librarian.timing import retry_delay, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.records import Incoming
+    from librarian.catalog.transaction import Transaction
+    from librarian.site import Site
+    from librarian.tasks.dealing import Lane
+    from librarian.tasks.verifying import Outcome
+    from librarian.timing import Budget
+
+log = logging.getLogger(__name__)
+
+#: A transfer that failed unexpectedly so often, at last alone, is shown to a person.
+ALERT_AFTER: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Transfers of one store, in the hands of one lane."""
+
+    lane: Lane
+    transfers: tuple[Incoming, ...]
+
+
+class Ingest(Task[Claim, "list[Outcome]"]):
+    """Verifies, publishes and records what is staged, several batches side by side; see ``dealing`` for which."""
+
+    name: ClassVar[str] = intake.INGEST_BELL
+
+    def __init__(self, site: Site, policy: IngestPolicy | None = None) -> None:
+        super().__init__(site)
+        self.policy = policy or IngestPolicy()
+        self.cadence = Cadence(interval=self.policy.interval)
+        self._running: dict[Lane, asyncio.Task[object]] = {}
+        #: The last look at the catalog left something behind, or a bell rang since.
+        self._has_more = True
+
+    async def plan(self, tx: Transaction) -> Claim | None:
+        """Claim one batch."""
+        claims = await self._claim(tx, most=1)
+        return claims[0] if claims else None
+
+    async def _claim(self, tx: Transaction, *, most: int | None = None) -> list[Claim]:
+        limit = 2 * self.policy.batch_files
+        stores = [store for store in self.site.stores if store.problem is not None]
+        candidates = await tx.claims.candidates(
+            now=utc_now(), limit=limit, except_for=dealing.closed(self._running, [store.name for store in stores])
+        )
+        batches = dealing.deal(candidates, busy=self._running, policy=self.policy)[:most]
+        claimed = {
+            transfer.id: transfer
+            for transfer in await tx.claims.claim([each.id for batch in batches for each in batch.candidates])
+        }
+        self._has_more = len(candidates) == limit or len(claimed) < len(candidates)
+        return [
+            Claim(lane=batch.lane, transfers=tuple(claimed[each.id] for each in batch.candidates if each.id in claimed))
+            for batch in batches
+        ]
+
+    async def run_pass(self, budget: Budget) -> int:
+        """Keep every lane busy until nothing is left or *budget* is spent; returns how many batches were done.
+
+        A batch that fails unexpectedly does not hold up the other lanes; its error is raised at the end.
+        """
+        rounds = 0
+        failure: BaseException | None = None
+        self._has_more = True
+        try:
+            while True:
+                if self._has_more and not budget.is_spent:
+                    await self._start_lanes()
+                if not self._running:
+                    break
+                await self._change()
+                for lane in [lane for lane, task in self._running.items() if task.done()]:
+                    ended = self._running.pop(lane)
+                    failure = failure or ended.exception()
+                    rounds += 1
+        finally:
+            await self._stop_lanes()
+        if failure is not None:
+            raise failure
+        return rounds
+
+    async def _start_lanes(self) -> None:
+        async with self.site.catalog.begin() as tx:
+            claims = await self._claim(tx)
+        if claims:
+            guard.step("claimed")
+        for claim in claims:
+            self._running[claim.lane] = asyncio.create_task(
+                self.carry_out(claim), name=f"ingest: {claim.lane.store} {claim.lane.weight.name.lower()}"
+            )
+
+    async def _change(self) -> None:
+        """Wait until a lane ends or the bell rings."""
+        bell = asyncio.create_task(self.site.bells.heard(self.name), name="bell: ingest")
+        try:
+            await asyncio.wait([bell, *self._running.values()], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._has_more = self._has_more or bell.done()
+            bell.cancel()
+
+    async def _stop_lanes(self) -> None:
+        for task in self._running.values():
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running.values())
+        self._running.clear()
+
+    async def act(self, plan: Claim) -> list[Outcome]:
+        """Verify and publish."""
+        try:
+            store = self.site.stores.lookup(plan.lane.store)
+        except NotFound as error:
+            away = StoreUnavailable(error.message, remedy="Configure the store again; what is staged there waits.")
+            return [Later(transfer=transfer, error=away) for transfer in plan.transfers]
+        return await verifying.verify(store, self.site.pool, plan.transfers)
+
+    async def record(self, tx: Transaction, plan: Claim, result: list[Outcome]) -> None:
+        """Write files, instances, listings, events, totals, what is owed, and the transfers' ends: one transaction."""
+        now = utc_now()
+        await recording.record_good(tx, [each for each in result if isinstance(each, Good)], now=now)
+        await recording.record_bad(tx, [each for each in result if isinstance(each, Bad)])
+        await tx.claims.release([_delay(each) for each in result if isinstance(each, Later)])
+
+    async def carry_out(self, plan: Claim) -> list[Outcome]:
+        """Act and record; then tell those who wait, and clear what is left in staging."""
+        result = await super().carry_out(plan)
+        guard.step("recorded but not answered")
+        self.site.nudges.nudge([transfer.uuid for transfer in plan.transfers])
+        outcomes: defaultdict[type[Outcome], list[Outcome]] = defaultdict(list)
+        for each in result:
+            outcomes[type(each)].append(each)
+        self._report(plan, outcomes[Good], outcomes[Bad], outcomes[Later])
+        await intake.clear(self.site, [each.transfer for each in result if _leaves_staging(each)])
+        return result
+
+    def _report(self, plan: Claim, good: Sequence[Outcome], bad: Sequence[Outcome], later: Sequence[Outcome]) -> None:
+        store = plan.lane.store
+        if good:
+            self.site.bells.ring("send")
+            names = good[0].transfer.name if len(good) == 1 else f"{len(good):,} files"
+            log.info("Ingested %s onto %s", names, store, extra={"event": "ingested", "store": store})
+        if any(each.transfer.peer_id is not None for each in (*good, *bad)):
+            self.site.bells.ring("deliver")
+        for each in bad:
+            if isinstance(each, Bad):
+                log.log(
+                    logging.ERROR if each.alerts else logging.WARNING,
+                    "Cannot ingest %s: %s",
+                    each.transfer.name,
+                    each.error,
+                    extra={"event": "ingest-refused", "transfer": each.transfer.uuid, "code": each.error.code},
+                )
+        if later:
+            waits = [_delay(each) for each in later if isinstance(each, Later)]
+            first = min(wait.until for wait in waits)
+            log.warning("Cannot ingest %d files onto %s yet: %s", len(later), store, waits[0].reason)
+            self._ring_at(first - utc_now())
+
+    def _ring_at(self, delay: timedelta) -> None:
+        seconds = max(delay.total_seconds(), 0) + 0.01
+        asyncio.get_running_loop().call_later(seconds, self.site.bells.ring, self.name)
+
+    async def give_up(self, tx: Transaction, plan: Claim, error: Exception) -> None:
+        """Back to STAGED; after an unexpected error in smaller batches, so that one bad item ends up alone."""
+        is_suspicious = not isinstance(error, Draining)
+        code = error.code if isinstance(error, LibrarianError) else "bug"
+        now = utc_now()
+        await tx.claims.release(
+            [
+                Delay(
+                    id=each.id,
+                    until=now + retry_delay(each.attempts + 1) if is_suspicious else now,
+                    code=code,
+                    reason=str(error) or type(error).__name__,
+                    is_suspicious=is_suspicious,
+                )
+                for each in plan.transfers
+            ]
+        )
+        if is_suspicious and plan.transfers[0].attempts + 1 >= ALERT_AFTER:
+            await recording.alert_stuck(tx, plan.transfers[0], error)
+
+    async def recover(self, tx: Transaction) -> None:
+        """Take back every claim: no lane runs when this is called."""
+        taken_back = await tx.claims.take_back()
+        if taken_back:
+            log.info("Took back %d unfinished ingests", taken_back, extra={"event": "ingest-recovered"})
+
+
+def _leaves_staging(outcome: Outcome) -> bool:
+    return isinstance(outcome, Bad) or (isinstance(outcome, Good) and outcome.has_staging)
+
+
+def _delay(later: Later) -> Delay:
+    """When to look again: at once at first, then the later the longer it has been waiting already."""
+    now = utc_now()
+    waited = now - later.transfer.progressed_at
+    pause = min(max(waited * 0.2, timedelta(seconds=0.5)), timedelta(minutes=1))
+    return Delay(id=later.transfer.id, until=now + pause, code=later.error.code, reason=later.error.message)

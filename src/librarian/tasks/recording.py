@@ -1,0 +1,185 @@
+"""Recording: what ingest writes down about a batch, within its one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from librarian import replication
+from librarian.catalog.files import Listing, NewFile
+from librarian.catalog.incoming_rows import Completion, Failure
+from librarian.catalog.instances import NewInstance
+from librarian.catalog.records import Happening, Tally
+from librarian.errors import NameHeld
+from librarian.replication import Arrived, Unarrived
+from librarian.states import Intent, Presence, VerifiedFrom
+from librarian.tasks.verifying import Bad
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from librarian.catalog.records import File, Incoming
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import FileId, FileName, StoreName
+    from librarian.tasks.verifying import Good
+
+
+async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -> None:
+    """Write File, Instance and listing of each, its event, the totals, what it owes, and COMPLETED."""
+    if not good:
+        return
+    ids = await tx.files.add([_new_file(each.transfer, now) for each in good])
+    held = await tx.files.named([each.transfer.name for each in good if each.transfer.name not in ids])
+    settled = [each for each in good if _is_equal(each.transfer, held)]
+    file_ids = {**{name: file.id for name, file in held.items()}, **ids}
+    gained = await _gained(tx, settled, held, ids)
+    await tx.instances.add(
+        [
+            NewInstance(
+                file_id=file_ids[each.transfer.name],
+                store=each.transfer.store,
+                verified_at=now,
+                # It was written a moment ago: the bytes came from the page cache.
+                verified_from=VerifiedFrom.CACHE,
+            )
+            for each in settled
+        ]
+    )
+    await tx.files.add_listings(
+        [
+            Listing(file_id=ids[each.transfer.name], count=len(each.measured.members), packed=each.listing)
+            for each in settled
+            if each.listing is not None and each.transfer.name in ids
+        ]
+    )
+    await tx.tallies.add_many(_totals(gained))
+    await tx.events.tell([_ingested(each, is_new=each.transfer.name in ids) for each in settled])
+    await replication.files_arrived(
+        tx,
+        [_arrived(each.transfer, file_ids[each.transfer.name], is_new=each.transfer.name in ids) for each in settled],
+    )
+    await tx.claims.complete([Completion(id=each.transfer.id, has_staging=each.has_staging) for each in settled])
+    await record_bad(tx, [_lost_race(each, held) for each in good if not _is_equal(each.transfer, held)])
+
+
+def _new_file(transfer: Incoming, now: datetime) -> NewFile:
+    assert transfer.checksum is not None  # noqa: S101 - verified against it
+    return NewFile(
+        name=transfer.name,
+        kind=transfer.kind,
+        size=transfer.size,
+        checksum=transfer.checksum,
+        uploader=transfer.uploader,
+        origin=transfer.origin,
+        created_at=transfer.file_created_at or now,
+    )
+
+
+def _is_equal(transfer: Incoming, held: Mapping[FileName, File]) -> bool:
+    """Whether *transfer* is new, or equal to the file that has its name already."""
+    file = held.get(transfer.name)
+    return file is None or (file.kind, file.size, file.checksum) == (transfer.kind, transfer.size, transfer.checksum)
+
+
+def _lost_race(good: Good, held: Mapping[FileName, File]) -> Bad:
+    file = held[good.transfer.name]
+    error = NameHeld(
+        f"{file.name!r} is held: {file.kind}, {file.size:,} bytes, {file.checksum}",
+        remedy="Choose another name for the different content.",
+    )
+    # Published under a name that another file has: only on another store, and a person must decide.
+    return Bad(transfer=good.transfer, error=error, alerts=True)
+
+
+async def _gained(
+    tx: Transaction, settled: Sequence[Good], held: Mapping[FileName, File], ids: Mapping[FileName, FileId]
+) -> list[tuple[StoreName, int, bool]]:
+    """(store, bytes, whether the site did not hold the file before) of each copy that was not there before."""
+    gained = [(each.transfer.store, each.transfer.size, True) for each in settled if each.transfer.name in ids]
+    known = [each for each in settled if each.transfer.name in held]
+    if not known:
+        return gained
+    copies = [
+        copy
+        for copy in await tx.instances.of_files([held[each.transfer.name].id for each in known])
+        if copy.presence is Presence.PRESENT and copy.intent is Intent.KEEP
+    ]
+    for each in known:
+        stores = {copy.store for copy in copies if copy.file_id == held[each.transfer.name].id}
+        if each.transfer.store not in stores:
+            gained.append((each.transfer.store, each.transfer.size, not stores))
+    return gained
+
+
+def _totals(gained: Sequence[tuple[StoreName, int, bool]]) -> dict[str, Tally]:
+    """``held`` counts files of the site, ``store:<name>`` copies on a store."""
+    totals: dict[str, Tally] = {}
+    for store, size, is_first in gained:
+        for subject in (f"store:{store}", *(("held",) if is_first else ())):
+            before = totals.get(subject, Tally(files=0, bytes=0))
+            totals[subject] = Tally(files=before.files + 1, bytes=before.bytes + size)
+    return totals
+
+
+def _ingested(good: Good, *, is_new: bool) -> Happening:
+    transfer = good.transfer
+    what = "ingested" if is_new else "copy ingested"
+    why = f"onto {transfer.store}, {transfer.size} bytes, {transfer.checksum}"
+    return Happening(subject=transfer.name, what=what, who=transfer.account, why=why)
+
+
+def _arrived(transfer: Incoming, file_id: FileId, *, is_new: bool) -> Arrived:
+    assert transfer.checksum is not None  # noqa: S101 - verified against it
+    return Arrived(
+        file_id=file_id,
+        name=transfer.name,
+        kind=transfer.kind,
+        size=transfer.size,
+        checksum=transfer.checksum,
+        store=transfer.store,
+        peer_id=transfer.peer_id,
+        is_new=is_new,
+    )
+
+
+async def record_bad(tx: Transaction, bad: Sequence[Bad]) -> None:
+    """Write why each failed, tell peers, and raise alerts."""
+    if not bad:
+        return
+    await tx.claims.fail(
+        [Failure(id=each.transfer.id, code=each.error.code, reason=each.error.message) for each in bad]
+    )
+    await tx.events.tell(
+        [
+            Happening(subject=each.transfer.name, what="refused", who=each.transfer.account, why=each.error.message)
+            for each in bad
+        ]
+    )
+    await replication.arrivals_failed(tx, [_unarrived(each) for each in bad if each.transfer.peer_id is not None])
+    for each in bad:
+        if each.alerts:
+            cause = f"{each.error.code}:{each.transfer.store}:{each.transfer.name}"
+            await tx.alerts.raise_alert(cause, message=each.error.message, remedy=each.error.remedy)
+
+
+def _unarrived(bad: Bad) -> Unarrived:
+    transfer = bad.transfer
+    assert transfer.peer_id is not None  # noqa: S101 - of a peer's clone
+    return Unarrived(
+        uuid=transfer.uuid,
+        peer_id=transfer.peer_id,
+        name=transfer.name,
+        size=transfer.size,
+        checksum=transfer.checksum,
+        code=bad.error.code,
+        reason=bad.error.message,
+    )
+
+
+async def alert_stuck(tx: Transaction, transfer: Incoming, error: Exception) -> None:
+    """Show a transfer that fails again and again to a person; it stays staged and is tried again."""
+    await tx.alerts.raise_alert(
+        f"ingest-stuck:{transfer.uuid}",
+        message=f"Cannot ingest {transfer.name}: {error}",
+        remedy="The server's log has the traceback. Cancel the upload if it is not worth the repair.",
+    )
