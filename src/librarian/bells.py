@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
 
 class Bells:
@@ -19,6 +20,12 @@ class Bells:
     def ring(self, name: str) -> None:
         """There may be work for *name* now; sooner, never later."""
         self._events[name].set()
+
+    def ring_in(self, delay: timedelta, name: str) -> None:
+        """Ring *name* after *delay*: whoever listens may sleep longer than the work may wait."""
+        # A little later than asked: rows that become due at the very instant must be seen.
+        seconds = max(delay.total_seconds(), 0.0) + 0.005
+        asyncio.get_running_loop().call_later(seconds, self.ring, name)
 
     async def heard(self, name: str) -> None:
         """Wait until *name* is rung, and take the ring. One listener per name."""

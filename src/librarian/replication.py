@@ -5,16 +5,32 @@ Called within the transaction that records the arrival, after the File and Insta
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, Protocol
+
+from librarian import globs
+from librarian.catalog.copies_due import NewDue
+from librarian.catalog.outbox import Note
+from librarian.catalog.records import Happening
+from librarian.policies import RulePolicy
+from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
+    from librarian.catalog.copies_due import Backlog
+    from librarian.catalog.records import File, Rule
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
-    from librarian.names import FileId, FileName, PeerId, StoreName
+    from librarian.names import FileId, FileName, PeerId, RuleName, StoreName
     from librarian.states import Kind
+
+#: Bells are rung this much after a transaction that still has to commit.
+AT_ONCE: Final = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +63,218 @@ class Unarrived:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Assertion:
+    """The rest of a notice, as it rests in the outbox until ``tasks/deliver`` gives it its place."""
+
+    name: FileName
+    size: int
+    checksum: Checksum | None
+    store: str = ""
+    code: str = ""
+    reason: str = ""
+
+
+class NamedRule(Protocol):
+    """A rule as the settings state it."""
+
+    @property
+    def name(self) -> RuleName:
+        """What the rule is called."""
+
+    @property
+    def policy(self) -> RulePolicy:
+        """What it asks for."""
+
+
+def note(peer: PeerId, subject: str, state: str, assertion: Assertion) -> Note:
+    """What *peer* must learn about *subject*."""
+    body = {
+        "name": assertion.name,
+        "size": assertion.size,
+        "checksum": assertion.checksum,
+        "store": assertion.store,
+        "code": assertion.code,
+        "reason": assertion.reason[:2000],
+    }
+    return Note(peer_id=peer, subject=subject, state=state, body=json.dumps(body, ensure_ascii=False))
+
+
 async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> None:
     """Write the copies that *arrivals* owe, and a ``held`` notice to each peer that offered one.
 
     A repeat writes nothing twice for copies; a second notice about the same file is harmless.
     """
+    if not arrivals:
+        return
+    await tx.outbox.put([held_note(a.peer_id, a) for a in arrivals if a.peer_id is not None])
+    rules = await tx.rules.in_force()
+    if not rules:
+        return
+    now = utc_now()
+    await tx.copies_due.owe(
+        [
+            due
+            for arrival in arrivals
+            for due in _dues_of(arrival, rules, now=now)
+        ]
+    )
+    returned = [arrival.file_id for arrival in arrivals if not arrival.is_new]
+    if returned:
+        await tx.copies_due.unblock(returned)
 
 
 async def arrivals_failed(tx: Transaction, failures: Sequence[Unarrived]) -> None:
     """Write a ``failed`` notice to the peer that offered each of *failures*."""
+    await tx.outbox.put(
+        [
+            note(
+                failure.peer_id,
+                failure.uuid,
+                "failed",
+                Assertion(
+                    name=failure.name,
+                    size=failure.size,
+                    checksum=failure.checksum,
+                    code=failure.code,
+                    reason=failure.reason,
+                ),
+            )
+            for failure in failures
+        ]
+    )
+
+
+async def owe_again(tx: Transaction, files: Sequence[File], *, peer: PeerId) -> None:
+    """*peer* has lost its copies of *files*: what the rules ask for is owed to it once more."""
+    rules = [rule for rule in await tx.rules.in_force() if rule.peer_id == peer]
+    if not files or not rules:
+        return
+    now = utc_now()
+    sources = await tx.copies_due.sources([file.id for file in files])
+    await tx.copies_due.owe(
+        [
+            NewDue(file_id=file.id, rule_id=rule.id, peer_id=peer, size=file.size, not_before=now)
+            for file in files
+            for rule in rules
+            if matches(policy_of(rule), name=file.name, stores=[sources[file.id]] if file.id in sources else [])
+        ]
+    )
+
+
+class _HeldFile(Protocol):
+    @property
+    def name(self) -> FileName: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def checksum(self) -> Checksum: ...
+
+
+def held_note(peer: PeerId, file: _HeldFile, *, store: str = "") -> Note:
+    """The notice to *peer* that we hold *file*: present, verified, kept."""
+    return note(
+        peer, file.name, "held", Assertion(name=file.name, size=file.size, checksum=file.checksum, store=store)
+    )
+
+
+def _dues_of(arrival: Arrived, rules: Iterable[Rule], *, now: datetime) -> Iterable[NewDue]:
+    for rule in rules:
+        # Never back to where it came from; that the peer holds it otherwise is for the database to see.
+        if rule.peer_id is None or rule.peer_id == arrival.peer_id:
+            continue
+        policy = policy_of(rule)
+        if matches(policy, name=arrival.name, stores=(arrival.store,)):
+            yield NewDue(
+                file_id=arrival.file_id,
+                rule_id=rule.id,
+                peer_id=rule.peer_id,
+                size=arrival.size,
+                not_before=now + policy.min_age,
+            )
+
+
+def backfill_dues(rule: Rule, files: Sequence[Backlog]) -> list[NewDue]:
+    """What *files*, which were here before *rule*, owe to it."""
+    if rule.peer_id is None:
+        return []
+    policy = policy_of(rule)
+    return [
+        NewDue(
+            file_id=file.file_id,
+            rule_id=rule.id,
+            peer_id=rule.peer_id,
+            size=file.size,
+            not_before=max(file.created_at + policy.min_age, rule.created_at),
+        )
+        for file in files
+        if matches(policy, name=file.name, stores=file.stores)
+    ]
+
+
+def policy_of(rule: Rule) -> RulePolicy:
+    """What *rule* asks for."""
+    return _parse(rule.policy)
+
+
+@lru_cache(maxsize=1024)
+def _parse(policy: str) -> RulePolicy:
+    return RulePolicy.model_validate_json(policy)
+
+
+def matches(policy: RulePolicy, *, name: FileName, stores: Sequence[StoreName]) -> bool:
+    """Whether *policy* asks for a copy of the file *name* that rests on *stores*."""
+    if policy.from_store is not None and policy.from_store not in stores:
+        return False
+    return any(_glob(pattern).matches(name) for pattern in policy.match)
+
+
+@lru_cache(maxsize=1024)
+def _glob(pattern: str) -> globs.Glob:
+    return globs.Glob(pattern)
+
+
+async def sync_rules(tx: Transaction, rules: Sequence[NamedRule]) -> None:
+    """Make the catalog's rules from the settings equal to *rules*; rules made by command are left alone.
+
+    A changed rule, and one whose peer has appeared, is back-filled. A rule that left the settings is switched off,
+    and nothing is owed to it any more. A repeat changes nothing.
+    """
+    peers = {peer.name: peer.id for peer in await tx.peers.all()}
+    for rule in rules:
+        changed = await tx.rules.put(
+            rule.name,
+            peer=next((id_ for name, id_ in peers.items() if name == rule.policy.peer), None),
+            policy=rule.policy.model_dump_json(),
+            is_from_settings=True,
+        )
+        if changed:
+            await _start_over(tx, rule.name)
+    kept = {rule.name for rule in rules}
+    for known in await tx.rules.all():
+        if known.is_from_settings and known.is_enabled and known.name not in kept:
+            await tx.rules.switch_off(known.id)
+            await tx.copies_due.waive(known.id)
+            await tx.events.tell([Happening(subject=f"rule:{known.name}", what="switched off", who="settings")])
+
+
+async def _start_over(tx: Transaction, name: RuleName) -> None:
+    rule = await tx.rules.find(name)
+    if rule is None:
+        return
+    # What the rule asked for before may be more than it asks for now; the walk writes anew what is still owed.
+    await tx.copies_due.waive(rule.id)
+    why = "" if rule.peer_id is not None else f"waits for a peer called {policy_of(rule).peer!r}"
+    await tx.events.tell(
+        [Happening(subject=f"rule:{name}", what=f"version {rule.version} applies", who="settings", why=why)]
+    )
+
+
+async def peer_appeared(tx: Transaction, *, name: str) -> None:
+    """Rules that waited for a peer called *name* start to apply, and are back-filled."""
+    peer = await tx.peers.get(name)
+    for rule in await tx.rules.all():
+        if rule.peer_id is None and policy_of(rule).peer == name:
+            await tx.rules.put(
+                rule.name, peer=peer.id, policy=rule.policy, is_from_settings=rule.is_from_settings
+            )

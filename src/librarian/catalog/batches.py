@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, func, insert, select, update
+from sqlalchemy import case, exists, func, insert, literal, select, update
 
 from librarian.catalog import rows
 from librarian.catalog.records import Batch
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import BatchRow, PeerRow
+from librarian.catalog.schema import BatchRow, Instant, PeerRow
 from librarian.names import BatchId, PeerId, StoreName
 from librarian.states import BATCH_MOVES, BatchState, sources_of
 from librarian.timing import utc_now
@@ -85,6 +85,15 @@ class Batches(Repository):
         )
         return BatchId(batch or 0)
 
+    async def with_ids(self, ids: Sequence[BatchId]) -> dict[BatchId, Batch]:
+        """The batches with the given *ids*."""
+        wanted = self._table("wanted", id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(*_COLUMNS).where(BatchRow.id.in_(select(wanted.c.id))),
+            {"wanted": rows.pack((id_,) for id_ in set(ids))},
+        )
+        return {batch.id: batch for batch in map(_batch, found)}
+
     async def peers_with(self, states: Sequence[BatchState], *, now: datetime) -> tuple[PeerId, ...]:
         """Peers with batches in one of *states* whose time has come; disabled and held peers are left out."""
         has = exists().where(
@@ -107,6 +116,16 @@ class Batches(Repository):
         )
         return tuple(_batch(row) for row in found)
 
+    async def running(self, *, limit: int) -> tuple[Batch, ...]:
+        """Batches that engines work on, oldest first."""
+        found = await self._connection.execute(
+            select(*_COLUMNS)
+            .where(rows.one_of(BatchRow.state, BatchState.ACTIVE, BatchState.HELD))
+            .order_by(BatchRow.id)
+            .limit(limit)
+        )
+        return tuple(_batch(row) for row in found)
+
     async def count_under_way(self, peer: PeerId) -> int:
         """How many batches to *peer* have not ended."""
         count = await self._connection.scalar(
@@ -121,6 +140,7 @@ class Batches(Repository):
         *,
         key: str | None = None,
         handle: str | None = None,
+        bytes_done: int | None = None,
         reason: str | None = None,
         next_try_at: datetime | None = None,
     ) -> bool:
@@ -134,6 +154,8 @@ class Batches(Repository):
             values["key"] = func.coalesce(BatchRow.key, key)
         if handle is not None:
             values["handle"] = handle
+        if bytes_done is not None:
+            values["bytes_done"] = bytes_done
         if to is BatchState.QUEUED:
             values["attempts"] = BatchRow.attempts + 1
         if to in _ENDED:
@@ -146,17 +168,21 @@ class Batches(Repository):
         )
         return moved.first() is not None
 
-    async def progress(self, batch: BatchId, *, bytes_done: int, reason: str | None) -> None:
-        """The engine has moved *bytes_done* in all; only growth counts as progress."""
+    async def progress(
+        self, batch: BatchId, *, state: BatchState, bytes_done: int, reason: str | None, next_try_at: datetime
+    ) -> None:
+        """The engine has moved *bytes_done* in all, and is ACTIVE or HELD; only growth counts as progress."""
+        grew = BatchRow.bytes_done < bytes_done
         await self._connection.execute(
             update(BatchRow)
-            .where(BatchRow.id == batch, BatchRow.bytes_done < bytes_done)
-            .values(bytes_done=bytes_done, progressed_at=utc_now())
-        )
-        await self._connection.execute(
-            update(BatchRow)
-            .where(BatchRow.id == batch, BatchRow.reason.is_distinct_from(reason))
-            .values(reason=reason)
+            .where(BatchRow.id == batch, rows.one_of(BatchRow.state, BatchState.ACTIVE, BatchState.HELD))
+            .values(
+                state=state,
+                bytes_done=case((grew, bytes_done), else_=BatchRow.bytes_done),
+                progressed_at=case((grew, literal(utc_now(), Instant())), else_=BatchRow.progressed_at),
+                reason=reason,
+                next_try_at=next_try_at,
+            )
         )
 
     async def reclaim(self) -> None:

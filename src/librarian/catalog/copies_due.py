@@ -337,6 +337,19 @@ class CopiesDue(Repository):
             for row in files
         )
 
+    async def sources(self, files: Sequence[FileId]) -> dict[FileId, StoreName]:
+        """A store of ours with a healthy copy, for each of *files* that has one."""
+        wanted = self._table("wanted", file_id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(InstanceRow.file_id, func.min(StoreRow.name).label("store"))
+            .join(wanted, wanted.c.file_id == InstanceRow.file_id)
+            .join(StoreRow, StoreRow.id == InstanceRow.store_id)
+            .where(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP)
+            .group_by(InstanceRow.file_id),
+            {"wanted": rows.pack((file_id,) for file_id in files)},
+        )
+        return {FileId(row.file_id): StoreName(row.store) for row in found}
+
     async def of_files(self, files: Sequence[FileId]) -> tuple[CopyDueRecord, ...]:
         """What *files* still owe, by file and rule."""
         wanted = self._table("wanted", file_id=rows.BIGINT)

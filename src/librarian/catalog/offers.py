@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, case, func, or_, select, update
+from sqlalchemy import and_, exists, func, or_, select, update
 
 from librarian.catalog import rows
-from librarian.catalog.incoming import INCOMING_COLUMNS, incoming_of
+from librarian.catalog.incoming_rows import every, incoming_of
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import IncomingRow, PeerRow, StoreRow
-from librarian.names import PeerId, Token
+from librarian.catalog.schema import IncomingRow, PeerRow
+from librarian.names import PeerId, Token, TransferId
 from librarian.states import INCOMING_MOVES, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
+
+    from sqlalchemy import ColumnElement
 
     from librarian.catalog.records import Incoming
 
@@ -31,6 +33,14 @@ class Word:
     seq: int
     code: str | None = None
     reason: str | None = None
+
+
+def _is_silent(since: datetime, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        rows.one_of(IncomingRow.state, TransferState.INITIATED, TransferState.ONGOING),
+        IncomingRow.progressed_at <= since,
+        IncomingRow.next_try_at <= now,
+    )
 
 
 class Offers(Repository):
@@ -82,41 +92,17 @@ class Offers(Repository):
         )
         return frozenset(moved.scalars())
 
-    async def arriving(self, seen: Mapping[Token, int]) -> None:
-        """Bytes stand in staging under these tokens: INITIATED → ONGOING, and less is promised.
+    async def peers_in_doubt(self, *, since: datetime, now: datetime) -> tuple[PeerId, ...]:
+        """Enabled peers with clones that ``silent`` would find."""
+        doubtful = exists().where(IncomingRow.peer_id == PeerRow.id, *_is_silent(since, now))
+        found = await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, doubtful))
+        return tuple(PeerId(peer) for peer in found)
 
-        *seen* maps a token to its bytes now. Only growth, or a first sight, counts as progress.
-        """
-        if not seen:
-            return
-        there = self._table("there", token=rows.TEXT, size=rows.BIGINT)
-        left = case((IncomingRow.size > there.c.size, IncomingRow.size - there.c.size), else_=0)
-        await self._connection.execute(
-            update(IncomingRow)
-            .where(
-                IncomingRow.token == there.c.token,
-                rows.one_of(IncomingRow.state, TransferState.INITIATED, TransferState.ONGOING),
-            )
-            .values(
-                state=TransferState.ONGOING,
-                reserved=case((left < IncomingRow.reserved, left), else_=IncomingRow.reserved),
-                progressed_at=utc_now(),
-            ),
-            {"there": rows.pack(seen.items())},
-        )
-
-    async def silent(self, *, since: datetime, now: datetime, limit: int) -> tuple[Incoming, ...]:
-        """Open clones of enabled peers that have not moved since *since* and may be asked about *now*, oldest first."""
+    async def silent(self, peer: PeerId, *, since: datetime, now: datetime, limit: int) -> tuple[Incoming, ...]:
+        """Open clones of *peer* that have not moved since *since* and may be asked about *now*, oldest first."""
         found = await self._connection.execute(
-            select(*INCOMING_COLUMNS, StoreRow.name.label("store"))
-            .join(StoreRow, StoreRow.id == IncomingRow.store_id)
-            .join(PeerRow, PeerRow.id == IncomingRow.peer_id)
-            .where(
-                rows.one_of(IncomingRow.state, TransferState.INITIATED, TransferState.ONGOING),
-                IncomingRow.progressed_at <= since,
-                IncomingRow.next_try_at <= now,
-                PeerRow.is_enabled,
-            )
+            every()
+            .where(IncomingRow.peer_id == peer, *_is_silent(since, now))
             .order_by(IncomingRow.id)
             .limit(limit)
         )
@@ -131,3 +117,25 @@ class Offers(Repository):
             .values(next_try_at=at),
             {"touched": rows.pack((token,) for token in tokens)},
         )
+
+    async def find(self, uuid: str) -> Incoming | None:
+        """The newest arrival with this *uuid*, whoever minted it."""
+        row = (
+            await self._connection.execute(
+                every().where(IncomingRow.uuid == uuid).order_by(IncomingRow.id.desc()).limit(1)
+            )
+        ).first()
+        return incoming_of(row) if row else None
+
+    async def page(
+        self, *, before: TransferId | None, peer: PeerId | None, states: Sequence[TransferState], limit: int
+    ) -> tuple[Incoming, ...]:
+        """Arrivals newest first (*peer* None: of everybody, uploads too), those with ids below *before*."""
+        statement = every().order_by(IncomingRow.id.desc()).limit(limit)
+        if before is not None:
+            statement = statement.where(IncomingRow.id < before)
+        if peer is not None:
+            statement = statement.where(IncomingRow.peer_id == peer)
+        if states:
+            statement = statement.where(IncomingRow.state.in_(states))
+        return tuple(incoming_of(row) for row in await self._connection.execute(statement))

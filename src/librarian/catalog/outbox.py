@@ -107,6 +107,8 @@ class Outbox(Repository):
 
     async def number(self, numbered: Sequence[tuple[int, int]], *, epoch: int) -> None:
         """Give notes their place: pairs of (id, seq) under *epoch*."""
+        if not numbered:
+            return
         given = self._table("given", id=rows.BIGINT, seq=rows.BIGINT)
         await self._connection.execute(
             update(OutboxRow).where(OutboxRow.id == given.c.id).values(seq=given.c.seq, epoch=epoch),

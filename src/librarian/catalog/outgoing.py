@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, insert, literal, or_, select, update
+from sqlalchemy import and_, exists, insert, literal, or_, select, update
 
 from librarian.catalog import rows
 from librarian.catalog.records import Outgoing
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow, OutgoingRow, to_micros
+from librarian.catalog.schema import FileRow, OutgoingRow, PeerRow, to_micros
 from librarian.checksum import Checksum
 from librarian.names import BatchId, FileId, FileName, PeerId, StoreName, Token, TransferId
 from librarian.states import OUTGOING_MOVES, Kind, TransferState, sources_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row, Select
+    from sqlalchemy import ColumnElement, Row, Select
 
 _COLUMNS = (
     OutgoingRow.id,
@@ -91,6 +91,14 @@ def _outgoing(row: Row[tuple[object, ...]]) -> Outgoing:
         reason=found["reason"],
         created_at=found["created_at"],
         progressed_at=found["progressed_at"],
+    )
+
+
+def _in_doubt(since: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        rows.one_of(OutgoingRow.state, "initiated", "ongoing", "staged", "ingesting"),
+        OutgoingRow.progressed_at <= since,
+        or_(OutgoingRow.batch_id.is_(None), OutgoingRow.state == TransferState.STAGED),
     )
 
 
@@ -246,22 +254,37 @@ class OutgoingTransfers(Repository):
             )
         )
 
+    async def offered(self, peer: PeerId, files: Sequence[FileId]) -> frozenset[FileId]:
+        """Those of *files* that were ever offered to *peer*."""
+        if not files:
+            return frozenset()
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.scalars(
+            select(asked.c.file_id).where(
+                exists().where(OutgoingRow.file_id == asked.c.file_id, OutgoingRow.peer_id == peer)
+            ),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )
+        return frozenset(FileId(file_id) for file_id in found)
+
     async def find(self, uuid: str) -> Outgoing | None:
         """The transfer *uuid*, if there is one."""
         row = (await self._connection.execute(self._select().where(OutgoingRow.uuid == uuid))).first()
         return _outgoing(row) if row else None
+
+    async def peers_in_doubt(self, *, since: datetime) -> tuple[PeerId, ...]:
+        """Enabled peers with transfers that ``without_progress`` would find."""
+        doubtful = exists().where(OutgoingRow.peer_id == PeerRow.id, *_in_doubt(since))
+        return tuple(
+            PeerId(peer) for peer in await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, doubtful))
+        )
 
     async def without_progress(self, peer: PeerId, *, since: datetime, limit: int) -> tuple[Outgoing, ...]:
         """Live transfers to *peer* that have not moved since *since* and that no engine is working on."""
         return _records(
             await self._connection.execute(
                 self._select()
-                .where(
-                    OutgoingRow.peer_id == peer,
-                    rows.one_of(OutgoingRow.state, "initiated", "ongoing", "staged", "ingesting"),
-                    OutgoingRow.progressed_at <= since,
-                    or_(OutgoingRow.batch_id.is_(None), OutgoingRow.state == TransferState.STAGED),
-                )
+                .where(OutgoingRow.peer_id == peer, *_in_doubt(since))
                 .order_by(OutgoingRow.id)
                 .limit(limit)
             )

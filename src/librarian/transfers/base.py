@@ -26,7 +26,8 @@ class Item:
 
     uuid: str
     token: Token
-    source: Path
+    #: None: no healthy copy is left to read; the item fails.
+    source: Path | None
     kind: Kind
     size: int
 

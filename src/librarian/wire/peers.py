@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from librarian.states import Reach
-from librarian.wire.base import AccountText, Request, Response
+from librarian.wire.base import AccountText, Request, Response, Secret, SiteText
 
 
 class OfferedEntryPoint(Response):
@@ -19,6 +19,13 @@ class OfferedEntryPoint(Response):
     staging: str = ""
     #: Of ``local``: a file that stands in ``staging`` if you share the file system.
     probe: str = ""
+
+
+class OfferedSite(Response):
+    """What ``GET /api/v1/site`` tells a peer; the rest of that answer is for people."""
+
+    name: SiteText
+    entry_points: list[OfferedEntryPoint] = Field(default_factory=list, max_length=1000)
 
 
 class PinnedEntryPoint(Response):
@@ -35,7 +42,7 @@ class PutPeer(Request):
 
     url: str = Field(max_length=2000, description="Its base URL.")
     username: AccountText = Field(description="Our account at the peer.")
-    password: SecretStr = Field(description="Of that account; kept encrypted.")
+    password: Secret = Field(description="Of that account; kept encrypted.")
     accepts: list[str] = Field(default=[""], max_length=1000, description="Name prefixes that we accept from it.")
 
 

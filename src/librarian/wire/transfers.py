@@ -5,22 +5,21 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from librarian.states import Kind, TransferState
-from librarian.wire.base import Response
+from librarian.wire.base import Query, Response
 
 Way = Literal["in", "out"]
 
 
-class TransferQuery(BaseModel):
+class TransferQuery(Query):
     """Which transfers, newest first."""
 
-    model_config = ConfigDict(extra="forbid")
     way: Way = "out"
     peer: str | None = None
     state: TransferState | None = None
-    cursor: str | None = Field(default=None, max_length=100)
+    cursor: str | None = Field(default=None, max_length=12_000)
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
 

@@ -1,0 +1,330 @@
+"""Our neighbours: how other librarians are called, and what is known about reaching them.
+
+Credentials rest encrypted in the catalog, under keys in a file that only the server's user may read. Nothing here
+decides what is said; see ``tasks/send.py``, ``tasks/deliver.py`` and ``web/clones.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from librarian.catalog.records import EntryPoint
+from librarian.client.address import Address
+from librarian.client.connection import Connection
+from librarian.errors import ConfigurationError, LibrarianError, PeerUnavailable
+from librarian.guard import forbid_io_in_transaction
+from librarian.names import SiteName, StoreName
+from librarian.timing import retry_delay
+from librarian.wire.clones import (
+    AskContent,
+    AskStates,
+    CloneStates,
+    ContentWritten,
+    NoticeAnswers,
+    Notices,
+    OfferClones,
+    StagedContents,
+    Verdicts,
+)
+from librarian.wire.peers import OfferedEntryPoint, OfferedSite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from librarian.catalog.database import Catalog
+    from librarian.catalog.records import Peer
+    from librarian.names import Token
+    from librarian.stores.base import Store
+
+#: No rest after failed calls is longer: one request a minute costs nothing, and a link that returns is used at once.
+LONGEST_REST: Final = timedelta(minutes=1)
+#: A peer that is silent for this long is away; its verdicts on thousands of files take less than a second.
+SILENCE: Final = timedelta(seconds=30)
+#: While bytes arrive, a peer may be busy writing them for this long before it answers.
+CONTENT_SILENCE: Final = timedelta(minutes=5)
+CONNECTIONS: Final = 12
+PROBE_PREFIX: Final = ".librarian-probe-"
+
+
+class Secrets:
+    """Encrypts what must not be read from a backup of the catalog. The first key in the file encrypts."""
+
+    def __init__(self, key_file: Path) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in _read_keys(key_file)])
+        self._key_file = key_file
+
+    def __repr__(self) -> str:
+        return f"Secrets({self._key_file})"
+
+    def encrypt(self, text: str) -> bytes:
+        """*text*, unreadable without the key file."""
+        return self._fernet.encrypt(text.encode())
+
+    def decrypt(self, secret: bytes) -> str:
+        """The text that *secret* hides.
+
+        Raises
+        ------
+        ConfigurationError
+            None of the keys fits.
+        """
+        try:
+            return self._fernet.decrypt(secret).decode()
+        except InvalidToken as error:
+            raise ConfigurationError(
+                f"no key in {self._key_file} opens a stored password",
+                remedy="Restore the key file that belongs to this catalog, or add the peer again.",
+            ) from error
+
+
+def _read_keys(key_file: Path) -> list[bytes]:
+    try:
+        # O_EXCL: two starts at once must not each write a key and keep only one.
+        descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    mode = stat.S_IMODE(key_file.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"{key_file} may be read by others (mode {mode:04o})", remedy=f"Run: chmod 600 {key_file}"
+        )
+    keys = key_file.read_bytes().split()
+    if not keys:
+        raise ConfigurationError(f"{key_file} is empty", remedy="Restore it, or remove it and add every peer again.")
+    return keys
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Rest:
+    failures: int
+    ends_at: float
+    why: str
+
+
+class Neighbours:
+    """The other librarians, as far as calling them goes. One per site; close it at the end."""
+
+    def __init__(self, *, catalog: Catalog, site: SiteName, key_file: Path, ca_file: Path | None = None) -> None:
+        self._catalog = catalog
+        self._site = site
+        self.secrets = Secrets(key_file)
+        self._ca_file = ca_file
+        self._lines: dict[SiteName, Connection] = {}
+        self._rests: dict[tuple[SiteName, str], _Rest] = {}
+        self._checked: dict[SiteName, float] = {}
+        self._opening = asyncio.Lock()
+
+    async def close(self) -> None:
+        """Close every connection. A repeat does nothing."""
+        lines, self._lines = self._lines, {}
+        for line in lines.values():
+            await line.close()
+
+    async def forget(self, peer: SiteName) -> None:
+        """Where or as whom *peer* is called has changed."""
+        self._rests = {key: rest for key, rest in self._rests.items() if key[0] != peer}
+        self._checked.pop(peer, None)
+        line = self._lines.pop(peer, None)
+        if line is not None:
+            await line.close()
+
+    @property
+    def requests(self) -> int:
+        """Requests sent so far over the connections that are open; for benchmarks and tests."""
+        return sum(line.requests for line in self._lines.values())
+
+    # What is known about reaching them.
+
+    def is_resting(self, peer: SiteName, purpose: str) -> bool:
+        """Whether the last calls for *purpose* failed so recently that we wait."""
+        rest = self._rests.get((peer, purpose))
+        return rest is not None and time.monotonic() < rest.ends_at
+
+    def failed(self, peer: SiteName, purpose: str, error: LibrarianError) -> timedelta:
+        """A call for *purpose* failed; returns how long to wait (the first time at most a second)."""
+        before = self._rests.get((peer, purpose))
+        failures = (before.failures if before else 0) + 1
+        delay = retry_delay(failures, cap=LONGEST_REST)
+        self._rests[peer, purpose] = _Rest(
+            failures=failures, ends_at=time.monotonic() + delay.total_seconds(), why=error.message
+        )
+        return delay
+
+    def worked(self, peer: SiteName, purpose: str) -> None:
+        """A call for *purpose* succeeded."""
+        self._rests.pop((peer, purpose), None)
+
+    def trouble_of(self, peer: SiteName) -> str | None:
+        """Why the last call to *peer* failed, or None."""
+        return next((rest.why for (name, _), rest in sorted(self._rests.items()) if name == peer), None)
+
+    # What is said to them. Every call may be repeated.
+
+    async def offer(self, peer: SiteName, offer: OfferClones) -> Verdicts:
+        """Offer clones; one verdict for each, in order.
+
+        Raises
+        ------
+        LibrarianError
+            PeerUnavailable when there is no sensible answer; else what the peer says.
+        """
+        line = await self._line(peer)
+        verdicts = await line.request(
+            "POST", "/clones", answer=Verdicts, body=offer, repeats=False, silence=SILENCE
+        )
+        if [v.uuid for v in verdicts.verdicts] != [clone.uuid for clone in offer.clones]:
+            raise PeerUnavailable(
+                f"{peer} answered with verdicts on other transfers than were offered",
+                remedy="Check that the peer's URL leads to a librarian, and its version.",
+            )
+        return verdicts
+
+    async def notify(self, peer: SiteName, notices: Notices) -> NoticeAnswers:
+        """Tell what has become of transfers and files; one answer for each notice, in order."""
+        line = await self._line(peer)
+        answers = await line.request(
+            "POST", "/clones/notices", answer=NoticeAnswers, body=notices, repeats=False, silence=SILENCE
+        )
+        if [a.seq for a in answers.answers] != [notice.seq for notice in notices.notices]:
+            raise PeerUnavailable(
+                f"{peer} answered other notices than were sent",
+                remedy="Check that the peer's URL leads to a librarian, and its version.",
+            )
+        return answers
+
+    async def states(self, peer: SiteName, question: AskStates) -> CloneStates:
+        """Ask which states transfers between us have with *peer*."""
+        line = await self._line(peer)
+        return await line.request(
+            "POST", "/clones/states", answer=CloneStates, body=question, repeats=False, silence=SILENCE
+        )
+
+    async def staged_content(self, peer: SiteName, tokens: Sequence[Token]) -> StagedContents:
+        """Ask what has arrived under *tokens*."""
+        line = await self._line(peer)
+        return await line.request(
+            "POST",
+            "/clones/content/state",
+            answer=StagedContents,
+            body=AskContent(tokens=list(tokens)),
+            repeats=False,
+            silence=SILENCE,
+        )
+
+    async def send_content(self, peer: SiteName, chunks: AsyncIterator[bytes]) -> ContentWritten:
+        """Send one content stream; see ``transfers/frames.py`` for its form."""
+        line = await self._line(peer)
+        return await line.stream_up(
+            "POST", "/clones/content", chunks, answer=ContentWritten, silence=CONTENT_SILENCE
+        )
+
+    async def look_at(self, *, url: str, username: str, password: str) -> OfferedSite:
+        """What the site at *url* says about itself to our account there."""
+        address = Address.parse(url, user=username, password=password, ca_file=self._ca_file)
+        async with Connection(address, patience=timedelta(0)) as connection:
+            return await connection.request("GET", "/site", answer=OfferedSite, silence=SILENCE)
+
+    async def look_again(self, peer: SiteName) -> OfferedSite:
+        """What *peer* says about itself now."""
+        line = await self._line(peer)
+        return await line.request("GET", "/site", answer=OfferedSite, silence=SILENCE, patience=timedelta(0))
+
+    async def has_changed(self, peer: Peer, *, every: timedelta) -> bool:
+        """Whether *peer* offers other entry points than those pinned; asked at most once in *every*."""
+        last = self._checked.get(peer.name)
+        if last is not None and time.monotonic() - last < every.total_seconds():
+            return False
+        offered = await self.look_again(peer.name)
+        self._checked[peer.name] = time.monotonic()
+        return set(await usable_entry_points(offered)) != set(peer.entry_points)
+
+    async def _line(self, peer: SiteName) -> Connection:
+        forbid_io_in_transaction("call a peer")
+        line = self._lines.get(peer)
+        if line is not None:
+            return line
+        async with self._opening:
+            return await self._open_line(peer)
+
+    async def _open_line(self, peer: SiteName) -> Connection:
+        line = self._lines.get(peer)
+        if line is not None:
+            return line
+        async with self._catalog.read() as tx:
+            known = await tx.peers.get(peer)
+            secret = await tx.peers.secret_of(known.id)
+        address = Address.parse(
+            known.url, user=known.username, password=self.secrets.decrypt(secret), ca_file=self._ca_file
+        )
+        connection = Connection(address, patience=timedelta(0), connections=CONNECTIONS)
+        await connection.__aenter__()
+        self._lines[peer] = connection
+        return connection
+
+
+async def usable_entry_points(offered: OfferedSite) -> tuple[EntryPoint, ...]:
+    """The entry points of *offered* that can be used from here: ``local`` only where its probe file is found."""
+    usable = await asyncio.to_thread(_find_probes, offered.entry_points)
+    return tuple(
+        EntryPoint(
+            store=StoreName(point.store),
+            engine=point.engine,
+            # Peers exchange tokens, never hosts: bytes go where we call the peer, whatever it says.
+            address="",
+            staging=point.staging if point.engine == "local" else "",
+        )
+        for point in usable
+    )
+
+
+def _find_probes(points: Sequence[OfferedEntryPoint]) -> list[OfferedEntryPoint]:
+    return [point for point in points if point.engine != "local" or _shares_file_system(point)]
+
+
+def _shares_file_system(point: OfferedEntryPoint) -> bool:
+    is_plain = point.probe.startswith(PROBE_PREFIX) and "/" not in point.probe
+    if not is_plain or not os.path.isabs(point.staging):
+        return False
+    try:
+        return stat.S_ISREG(os.lstat(os.path.join(point.staging, point.probe)).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+async def offered_entry_points(
+    stores: Sequence[tuple[Store, str]]
+) -> list[OfferedEntryPoint]:
+    """How peers may fill the staging of *stores*: pairs of a store that works and its UUID.
+
+    For ``local`` a probe file is laid in staging, by which a peer finds out whether it shares the file system.
+    """
+    points: list[OfferedEntryPoint] = []
+    for store, uuid in stores:
+        points.append(OfferedEntryPoint(store=store.name, engine="http"))
+        probe = f"{PROBE_PREFIX}{uuid}"
+        try:
+            await asyncio.to_thread(_lay_probe, store.staging / probe)
+        except OSError:
+            continue
+        points.append(
+            OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe)
+        )
+    return points
+
+
+def _lay_probe(path: Path) -> None:
+    path.touch(mode=0o444, exist_ok=True)

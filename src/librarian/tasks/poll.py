@@ -1,0 +1,190 @@
+"""Poll: asks engines how far batches are, and tells receivers what has been delivered."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from librarian import guard
+from librarian.catalog.copies_due import Turn
+from librarian.policies import ClonePolicy
+from librarian.replication import Assertion, note
+from librarian.states import BatchState, DueState, TransferState
+from librarian.tasks.base import Cadence, Task
+from librarian.timing import retry_delay, utc_now
+from librarian.transfers.base import Phase, Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.records import Batch, Outgoing, Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import PeerId
+    from librarian.site import Site
+    from librarian.timing import Budget
+
+#: Batches asked about in one question to an engine.
+MOST_ASKED: Final = 1000
+#: An engine that has not answered by then is asked again in the next pass.
+PATIENCE: Final = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Batches that engines work on, and the peers they go to; those to disabled peers are to be stopped."""
+
+    batches: tuple[Batch, ...]
+    peers: dict[PeerId, Peer]
+
+    def is_stopped(self, batch: Batch) -> bool:
+        """Whether nothing may go to the batch's peer now."""
+        peer = self.peers[batch.peer_id]
+        return not peer.is_enabled or peer.held_because is not None
+
+
+class Poll(Task[Question, dict[str, Progress]]):
+    """Asks engines how far batches are. Unknown is not failed: what cannot be asked is asked again."""
+
+    name: ClassVar[str] = "poll"
+
+    def __init__(self, site: Site, policy: ClonePolicy | None = None) -> None:
+        super().__init__(site)
+        self.cadence = Cadence(interval=(policy or ClonePolicy()).interval)
+
+    async def plan(self, tx: Transaction) -> Question | None:
+        """Every running batch."""
+        batches = await tx.batches.running(limit=MOST_ASKED)
+        if not batches:
+            return None
+        return Question(batches=batches, peers=await tx.peers.with_ids([batch.peer_id for batch in batches]))
+
+    async def act(self, plan: Question) -> dict[str, Progress]:
+        """Ask every engine once, side by side; stop what goes to disabled peers."""
+        answers = await asyncio.gather(*(self._ask(engine, plan) for engine in {b.engine for b in plan.batches}))
+        return {handle: progress for answer in answers for handle, progress in answer.items()}
+
+    async def _ask(self, name: str, plan: Question) -> dict[str, Progress]:
+        engine = self.site.engines.get(name)
+        if engine is None:
+            return {}
+        handles: list[str] = []
+        for batch in plan.batches:
+            if batch.engine != name or batch.handle is None:
+                continue
+            if plan.is_stopped(batch):
+                # What was stopped is LOST when the peer is enabled again: submitted anew, same key, same staging.
+                await engine.cancel(batch.handle)
+            else:
+                handles.append(batch.handle)
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                return await engine.inspect(handles)
+        except TimeoutError:
+            return {}
+
+    async def run_pass(self, budget: Budget) -> int:
+        """One round: asking again at once would tell nothing new. Engines ring when something has."""
+        async with self.site.catalog.begin() as tx:
+            plan = await self.plan(tx)
+        if plan is None:
+            return 0
+        await self.carry_out(plan)
+        for bell in ("deliver", "submit", "send"):
+            self.site.bells.ring(bell)
+        return 0
+
+    async def record(self, tx: Transaction, plan: Question, result: dict[str, Progress]) -> None:
+        """Write progress and results; a batch that has ended is told to its receiver in the same transaction."""
+        unknown = Progress(phase=Phase.UNKNOWN, reason="the engine does not answer")
+        for batch in plan.batches:
+            if plan.is_stopped(batch):
+                continue
+            progress = result.get(batch.handle or "", unknown)
+            peer = plan.peers[batch.peer_id]
+            match progress.phase:
+                case Phase.SUCCEEDED | Phase.FAILED:
+                    await self._ended(tx, peer, batch, progress)
+                case Phase.LOST:
+                    await tx.batches.move(batch.id, BatchState.QUEUED, reason="the engine had lost it")
+                case Phase.HELD:
+                    await self._held(tx, peer, batch, progress)
+                case Phase.ACTIVE | Phase.UNKNOWN:
+                    await self._goes_on(tx, batch, progress)
+
+    async def _goes_on(self, tx: Transaction, batch: Batch, progress: Progress) -> None:
+        is_active = progress.phase is Phase.ACTIVE
+        await tx.batches.progress(
+            batch.id,
+            state=BatchState.ACTIVE if is_active else batch.state,
+            bytes_done=progress.bytes_done,
+            reason=progress.reason or None,
+            next_try_at=utc_now(),
+        )
+
+    async def _held(self, tx: Transaction, peer: Peer, batch: Batch, progress: Progress) -> None:
+        if batch.state is not BatchState.HELD:
+            await tx.alerts.raise_alert(
+                f"batch:{peer.name}:held",
+                message=f"The {batch.engine} engine cannot go on with a batch to {peer.name}: {progress.reason}.",
+                remedy="Do what the reason says; the batch goes on by itself.",
+            )
+        await tx.batches.progress(
+            batch.id,
+            state=BatchState.HELD,
+            bytes_done=progress.bytes_done,
+            reason=progress.reason,
+            next_try_at=utc_now(),
+        )
+
+    async def _ended(self, tx: Transaction, peer: Peer, batch: Batch, progress: Progress) -> None:
+        guard.step("delivered without notice")
+        has_succeeded = progress.phase is Phase.SUCCEEDED
+        moved = await tx.batches.move(
+            batch.id,
+            BatchState.DELIVERED if has_succeeded else BatchState.FAILED,
+            bytes_done=progress.bytes_done,
+            reason=progress.reason or None,
+        )
+        if not moved:
+            return
+        ongoing = [t for t in await tx.outgoing.of_batch(batch.id) if t.state is TransferState.ONGOING]
+        failed = {t.uuid: t for t in ongoing if not has_succeeded or t.uuid in progress.failed_items}
+        delivered = [t for t in ongoing if t.uuid not in failed]
+        await self._stage(tx, peer, batch, delivered)
+        turns = [
+            _try_again(t, progress.failed_items.get(t.uuid, progress.reason), attempts=batch.attempts)
+            for t in failed.values()
+        ]
+        await tx.outgoing.unbatch(list(failed))
+        await tx.copies_due.turn(peer.id, turns)
+        if turns:
+            soonest = min(turn.next_try_at for turn in turns) - utc_now()
+            self.site.bells.ring_in(soonest, "send")
+
+    async def _stage(self, tx: Transaction, peer: Peer, batch: Batch, delivered: Sequence[Outgoing]) -> None:
+        if not delivered:
+            return
+        await tx.outgoing.stage(batch.id, uuids=[t.uuid for t in delivered])
+        await tx.outbox.put(
+            [
+                note(peer.id, t.uuid, "staged", Assertion(name=t.name, size=t.size, checksum=t.checksum))
+                for t in delivered
+            ]
+        )
+        now = utc_now()
+        await tx.copies_due.turn(
+            peer.id, [Turn(file_id=t.file_id, state=DueState.AWAITING, next_try_at=now) for t in delivered]
+        )
+
+
+def _try_again(transfer: Outgoing, reason: str, *, attempts: int) -> Turn:
+    return Turn(
+        file_id=transfer.file_id,
+        state=DueState.DUE,
+        next_try_at=utc_now() + retry_delay(attempts + 1),
+        code="not_delivered",
+        reason=reason,
+        failed=True,
+    )

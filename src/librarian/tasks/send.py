@@ -1,0 +1,297 @@
+"""Send: offers due copies to peers, and puts what they accept into batches."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from librarian import guard, replication
+from librarian.catalog.copies_due import Candidate, Turn
+from librarian.catalog.outgoing import Acceptance, Ending, NewOutgoing
+from librarian.errors import LibrarianError, PeerUnavailable
+from librarian.names import StoreName, Token
+from librarian.states import DueState, TransferState
+from librarian.tasks.lanes import LaneTask
+from librarian.timing import retry_delay, utc_now
+from librarian.wire.clones import Accepted, Busy, Held, OfferClones, OfferedClone, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from librarian.catalog.records import Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import BatchId, PeerId, RuleId
+    from librarian.policies import RulePolicy
+    from librarian.wire.clones import Verdict
+
+log = logging.getLogger(__name__)
+
+#: Batches to one peer that have not ended; more would only wait in its staging.
+MOST_BATCHES: Final = 4
+#: How often a peer is asked whether its entry points are still those that were pinned.
+CHECK_EVERY: Final = timedelta(minutes=10)
+#: A blocked copy is looked at again after this long, whatever was heard.
+BLOCKED_FOR: Final = timedelta(hours=1)
+#: A peer that never answers BUSY for long is asked again within this span.
+LONGEST_BUSY: Final = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offered:
+    """One candidate under the uuid it is offered with."""
+
+    candidate: Candidate
+    uuid: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What one round offers to one peer."""
+
+    peer: Peer
+    policy: RulePolicy
+    items: tuple[Offered, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """What the peer said; ``entry_points_changed``: nothing was offered, it is not the peer that was pinned."""
+
+    verdicts: tuple[Verdict, ...]
+    entry_points_changed: bool = False
+
+
+class Send(LaneTask[Offer, Answered]):
+    """Offers due copies to peers, and puts what they accept into batches."""
+
+    name: ClassVar[str] = "send"
+
+    async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
+        """Peers to which copies are due."""
+        return await tx.copies_due.peers_with_work(now)
+
+    async def plan_for(self, tx: Transaction, peer: Peer) -> Offer | None:
+        """Claim due copies of one rule, up to its batch bounds, each under a uuid that is already written down."""
+        now = utc_now()
+        if await tx.batches.count_under_way(peer.id) >= MOST_BATCHES:
+            return None
+        rule = await self._next_rule(tx, peer, now=now)
+        if rule is None:
+            return None
+        rule_id, policy = rule
+        found = await tx.copies_due.candidates(peer.id, rule=rule_id, now=now, limit=policy.batch_files)
+        blocked = [candidate for candidate in found if candidate.store is None]
+        await tx.copies_due.turn(peer.id, [_blocked(candidate, now) for candidate in blocked])
+        chosen = _within([c for c in found if c.store is not None], policy.batch_bytes)
+        if not chosen:
+            return None
+        items = tuple(Offered(candidate=c, uuid=c.uuid or str(uuid.uuid4())) for c in chosen)
+        await tx.outgoing.open(
+            peer.id,
+            [
+                NewOutgoing(uuid=item.uuid, file_id=item.candidate.file_id, size=item.candidate.size)
+                for item in items
+                if item.candidate.uuid is None
+            ],
+        )
+        await tx.copies_due.turn(
+            peer.id, [Turn(file_id=c.file_id, state=DueState.SENDING, next_try_at=now) for c in chosen]
+        )
+        return Offer(peer=peer, policy=policy, items=items)
+
+    async def act(self, plan: Offer) -> Answered:
+        """Offer the claimed copies; the same offer again gets the same verdicts."""
+        neighbours = self.site.neighbours
+        if await neighbours.has_changed(plan.peer, every=CHECK_EVERY):
+            return Answered(verdicts=(), entry_points_changed=True)
+        verdicts = await neighbours.offer(plan.peer.name, OfferClones(clones=[_clone(item) for item in plan.items]))
+        guard.step("offer sent")
+        return Answered(verdicts=tuple(verdicts.verdicts))
+
+    async def record(self, tx: Transaction, plan: Offer, result: Answered) -> None:
+        """Write the verdicts: batches for what is accepted, a reason for everything else."""
+        guard.step("verdict unrecorded")
+        if result.entry_points_changed:
+            await self._hold(tx, plan)
+            return
+        verdicts = {verdict.uuid: verdict for verdict in result.verdicts}
+        accepted: list[tuple[Offered, Accepted]] = []
+        turns: list[Turn] = []
+        endings: list[Ending] = []
+        for item in plan.items:
+            verdict = verdicts[item.uuid]
+            match verdict:
+                case Accepted():
+                    accepted.append((item, verdict))
+                case Held():
+                    turns.append(await self._held(tx, plan.peer, item, verdict))
+                case Busy():
+                    turns.append(_later(item, code="busy", reason=verdict.reason, cap=LONGEST_BUSY))
+                case Refused():
+                    turns.append(_later(item, code=verdict.code, reason=verdict.reason))
+                    endings.append(_ended(item, verdict))
+        turns += await self._batch(tx, plan, accepted)
+        await tx.outgoing.end(plan.peer.id, endings)
+        await tx.copies_due.turn(plan.peer.id, turns)
+        self._look_again(turns)
+
+    async def give_up(self, tx: Transaction, plan: Offer, error: Exception) -> None:
+        """Nothing was heard: the same copies are offered again under the same uuids."""
+        now = utc_now()
+        reason = error.message if isinstance(error, LibrarianError) else type(error).__name__
+        code = error.code if isinstance(error, LibrarianError) else "bug"
+        await tx.copies_due.turn(
+            plan.peer.id,
+            [
+                Turn(file_id=i.candidate.file_id, state=DueState.DUE, next_try_at=now, code=code, reason=reason)
+                for i in plan.items
+            ],
+        )
+
+    async def recover(self, tx: Transaction) -> None:
+        """Copies that were being offered when the process died are due again."""
+        await tx.copies_due.reclaim()
+
+    def done(self, plan: Offer) -> None:
+        """There may be batches to submit."""
+        self.site.bells.ring("submit")
+
+    async def _next_rule(self, tx: Transaction, peer: Peer, *, now: datetime) -> tuple[RuleId, RulePolicy] | None:
+        rule_id = await tx.copies_due.next_rule(peer.id, now=now)
+        if rule_id is None:
+            return None
+        rules = {rule.id: rule for rule in await tx.rules.in_force()}
+        if rule_id not in rules:
+            # The rule was switched off between two statements of ours; its rows go with it.
+            return None
+        return rule_id, replication.policy_of(rules[rule_id])
+
+    async def _hold(self, tx: Transaction, plan: Offer) -> None:
+        why = "its entry points are not those that were pinned"
+        await tx.peers.hold(plan.peer.id, why)
+        await tx.alerts.raise_alert(
+            f"peer:{plan.peer.name}:entry-points",
+            message=f"Nothing is sent to {plan.peer.name}: {why}.",
+            remedy=f"Make sure that the peer was really changed, then run: peer check {plan.peer.name} --accept",
+        )
+        await self.give_up(tx, plan, PeerUnavailable(why))
+
+    async def _held(self, tx: Transaction, peer: Peer, item: Offered, verdict: Held) -> Turn:
+        candidate = item.candidate
+        now = utc_now()
+        if (verdict.checksum, verdict.size) == (candidate.checksum, candidate.size):
+            # The peer's own notice makes the remote instance; until it comes there is nothing to send.
+            return Turn(
+                file_id=candidate.file_id,
+                state=DueState.AWAITING,
+                next_try_at=now,
+                code="held",
+                reason="the peer says that it holds it; its notice has not come yet",
+            )
+        reason = f"{peer.name} holds other content under this name: {verdict.checksum}, {verdict.size:,} bytes"
+        await tx.alerts.raise_alert(
+            f"peer:{peer.name}:differs:{candidate.name}",
+            message=f"{candidate.name} is {candidate.checksum} here; {reason}.",
+            remedy="Find out which of the two is right. Nothing was touched at either site.",
+        )
+        return Turn(
+            file_id=candidate.file_id,
+            state=DueState.BLOCKED,
+            next_try_at=now + BLOCKED_FOR,
+            code="held_differently",
+            reason=reason,
+        )
+
+    async def _batch(
+        self, tx: Transaction, plan: Offer, accepted: Sequence[tuple[Offered, Accepted]]
+    ) -> list[Turn]:
+        by_store: defaultdict[str, list[tuple[Offered, Accepted]]] = defaultdict(list)
+        for item, verdict in accepted:
+            by_store[verdict.store].append((item, verdict))
+        turns: list[Turn] = []
+        acceptances: list[Acceptance] = []
+        for name, items in by_store.items():
+            store = StoreName(name)
+            engine = self._engine_for(plan, store)
+            batch: BatchId | None = None
+            if engine is None:
+                reason = f"none of {', '.join(plan.policy.engines)} reaches the store {store} of {plan.peer.name}"
+                turns += [_later(item, code="no_engine", reason=reason) for item, _ in items]
+            else:
+                size = sum(item.candidate.size for item, _ in items)
+                batch = await tx.batches.queue(plan.peer.id, engine=engine, store=store, files=len(items), size=size)
+            acceptances += [
+                Acceptance(uuid=item.uuid, token=Token(verdict.token), store=store, batch_id=batch)
+                for item, verdict in items
+            ]
+        await tx.outgoing.accept(acceptances)
+        return turns
+
+    def _engine_for(self, plan: Offer, store: StoreName) -> str | None:
+        """The first engine of the rule that we have and that reaches *store* by a pinned entry point."""
+        pinned = {point.engine for point in plan.peer.entry_points if point.store == store}
+        return next((name for name in plan.policy.engines if name in pinned and name in self.site.engines), None)
+
+    def _look_again(self, turns: Sequence[Turn]) -> None:
+        waits = [turn.next_try_at - utc_now() for turn in turns if turn.state is DueState.DUE]
+        if waits:
+            self.site.bells.ring_in(min(waits), self.name)
+
+
+def _within(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
+    """As many of *candidates* as *limit* bytes hold, at least one."""
+    chosen: list[Candidate] = []
+    total = 0
+    for candidate in candidates:
+        total += candidate.size
+        if chosen and total > limit:
+            break
+        chosen.append(candidate)
+    return chosen
+
+
+def _clone(item: Offered) -> OfferedClone:
+    candidate = item.candidate
+    return OfferedClone(
+        uuid=item.uuid,
+        name=candidate.name,
+        kind=candidate.kind.value,
+        size=candidate.size,
+        checksum=candidate.checksum,
+        uploader=candidate.uploader,
+        origin=candidate.origin,
+        created_at=candidate.created_at,
+    )
+
+
+def _blocked(candidate: Candidate, now: datetime) -> Turn:
+    return Turn(
+        file_id=candidate.file_id,
+        state=DueState.BLOCKED,
+        next_try_at=now + BLOCKED_FOR,
+        code="no_source",
+        reason="no healthy copy of it is here",
+    )
+
+
+def _later(item: Offered, *, code: str, reason: str, cap: timedelta = timedelta(minutes=15)) -> Turn:
+    delay = retry_delay(item.candidate.attempts + 1, cap=cap)
+    return Turn(
+        file_id=item.candidate.file_id,
+        state=DueState.DUE,
+        next_try_at=utc_now() + delay,
+        code=code,
+        reason=reason,
+        failed=True,
+    )
+
+
+def _ended(item: Offered, verdict: Refused) -> Ending:
+    # A refusal is final for this uuid: the next try is a new one.
+    return Ending(uuid=item.uuid, state=TransferState.FAILED, code=verdict.code, reason=verdict.reason)
+

@@ -1,0 +1,107 @@
+"""Submit: hands batches to their engines, under a key that is stored first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from librarian import guard
+from librarian.errors import Bug, LibrarianError
+from librarian.states import BatchState, TransferState
+from librarian.tasks.lanes import LaneTask
+from librarian.timing import retry_delay, utc_now
+from librarian.transfers.base import Item, Job
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    from librarian.catalog.records import Batch, EntryPoint, Outgoing, Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import FileId, PeerId, StoreName
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One batch that is to start; ``sources`` says on which store of ours each file is read."""
+
+    peer: Peer
+    batch: Batch
+    transfers: tuple[Outgoing, ...]
+    sources: dict[FileId, StoreName]
+
+
+class Submit(LaneTask[Submission, str]):
+    """Hands batches to their engines. Submitting one again under its key yields the same transfer."""
+
+    name: ClassVar[str] = "submit"
+
+    async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
+        """Peers with queued batches."""
+        return await tx.batches.peers_with([BatchState.QUEUED], now=now)
+
+    async def plan_for(self, tx: Transaction, peer: Peer) -> Submission | None:
+        """Claim the oldest queued batch: SUBMITTING, with a key that outlives us."""
+        queued = await tx.batches.in_state([BatchState.QUEUED], peer=peer.id, now=utc_now(), limit=1)
+        if not queued:
+            return None
+        batch = queued[0]
+        engine = self.site.engines.get(batch.engine)
+        if engine is None:
+            raise Bug(f"batch {batch.id} wants the engine {batch.engine!r}, which this site does not have")
+        key = batch.key or await engine.prepare()
+        if not await tx.batches.move(batch.id, BatchState.SUBMITTING, key=key):
+            return None
+        transfers = await tx.outgoing.of_batch(batch.id)
+        going = tuple(t for t in transfers if t.state is TransferState.ONGOING and t.token is not None)
+        sources = await tx.copies_due.sources([t.file_id for t in going])
+        return Submission(peer=peer, batch=replace(batch, key=key), transfers=going, sources=sources)
+
+    async def act(self, plan: Submission) -> str:
+        """Start the transfer and return the engine's handle."""
+        guard.step("key stored")
+        handle = await self.site.engines[plan.batch.engine].submit(self._job(plan), plan.batch.key or "")
+        guard.step("submitted without handle")
+        return handle
+
+    async def record(self, tx: Transaction, plan: Submission, result: str) -> None:
+        """SUBMITTING → ACTIVE."""
+        await tx.batches.move(plan.batch.id, BatchState.ACTIVE, handle=result)
+
+    async def give_up(self, tx: Transaction, plan: Submission, error: Exception) -> None:
+        """Not started as far as we know: queued again, under the same key."""
+        reason = error.message if isinstance(error, LibrarianError) else type(error).__name__
+        delay = retry_delay(plan.batch.attempts + 1)
+        await tx.batches.move(plan.batch.id, BatchState.QUEUED, reason=reason, next_try_at=utc_now() + delay)
+        self.site.bells.ring_in(delay, self.name)
+
+    async def recover(self, tx: Transaction) -> None:
+        """Batches that were being submitted when the process died are queued again, under the same key."""
+        await tx.batches.reclaim()
+
+    def done(self, plan: Submission) -> None:
+        """The engine works now."""
+        self.site.bells.ring("poll")
+
+    def _job(self, plan: Submission) -> Job:
+        point = _entry_point(plan.peer, plan.batch)
+        return Job(
+            peer=plan.peer.name,
+            store=plan.batch.store,
+            address=point.address if point else "",
+            staging=point.staging if point else "",
+            items=tuple(
+                Item(uuid=t.uuid, token=t.token, source=self._source(plan, t), kind=t.kind, size=t.size)
+                for t in plan.transfers
+                if t.token is not None
+            ),
+        )
+
+    def _source(self, plan: Submission, transfer: Outgoing) -> Path | None:
+        store = plan.sources.get(transfer.file_id)
+        return None if store is None else self.site.stores[store].path_of(transfer.name)
+
+
+def _entry_point(peer: Peer, batch: Batch) -> EntryPoint | None:
+    return next((p for p in peer.entry_points if (p.store, p.engine) == (batch.store, batch.engine)), None)

@@ -1,0 +1,185 @@
+"""The ``http`` engine: pushes content into the receiver's staging, many payloads per request, several at once.
+
+Before it sends it asks what has arrived, so that a dropped connection costs what was in flight and nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from librarian.errors import PeerUnavailable
+from librarian.guard import forbid_io_in_transaction
+from librarian.names import Token
+from librarian.transfers import pieces
+from librarian.transfers.tasks import InProcessEngine, Running, side_by_side
+from librarian.wire.base import LIST_ITEMS
+from librarian.wire.clones import ContentWritten, FrameRefusal, FrameTokens, StagedContents
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from librarian.names import SiteName
+    from librarian.transfers.base import Item
+
+#: Requests at once per job: two fill a core of Python; more help only where the link is long.
+STREAMS: Final = 3
+#: A request carries at least this much where there is so much, so that requests are few ...
+LEAST_REQUEST_BYTES: Final = 4 * 1024**2
+#: ... and at most this much, so that streams end together.
+MOST_REQUEST_BYTES: Final = 256 * 1024**2
+#: Threads that read sources.
+READERS: Final = 4
+#: Refusals that the same bytes will meet again; the others pass.
+_FINAL: Final = frozenset(
+    {"not_found", "wrong_state", "too_large", "bad_name", "bad_request", "unsupported_member", "conflict"}
+)
+
+
+class PeerPort(Protocol):
+    """What the engine needs of those who can call peers."""
+
+    async def staged_content(self, peer: SiteName, tokens: Sequence[Token]) -> StagedContents:
+        """What has arrived under *tokens*."""
+
+    async def send_content(self, peer: SiteName, chunks: AsyncIterator[bytes]) -> ContentWritten:
+        """Send one content stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """The pieces that one request carries, and the tokens they refer to by position."""
+
+    tokens: tuple[Token, ...]
+    pieces: tuple[pieces.Piece, ...]
+
+
+class HttpEngine(InProcessEngine):
+    """Pushes framed content to a reachable peer, and resumes in the middle of a member."""
+
+    name: ClassVar[str] = "http"
+
+    def __init__(
+        self,
+        port: PeerPort,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        longest_pause: timedelta = timedelta(minutes=1),
+        streams: int = STREAMS,
+    ) -> None:
+        super().__init__(on_change=on_change, longest_pause=longest_pause)
+        self._port = port
+        self._streams = streams
+        self._readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="http-source")
+
+    async def close(self) -> None:
+        """Stop everything that runs in this process, the reading threads as well."""
+        await super().close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def move(self, running: Running) -> None:
+        """Send what has not arrived yet."""
+        forbid_io_in_transaction("send content")
+        wanted = await self._missing(running)
+        requests = iter(_requests(wanted, streams=self._streams))
+        refused: list[FrameRefusal] = []
+
+        async def stream() -> None:
+            for request in requests:
+                refused.extend(await self._send(running, request))
+
+        await side_by_side([stream() for _ in range(self._streams)], name="http stream")
+        _judge(running, refused)
+
+    async def _missing(self, running: Running) -> list[pieces.Piece]:
+        """The pieces that the receiver does not have yet; items it will not take are failed."""
+        items = running.left
+        there: dict[str, dict[str | None, int]] = {}
+        for start in range(0, len(items), LIST_ITEMS):
+            tokens = [item.token for item in items[start : start + LIST_ITEMS]]
+            answer = await self._port.staged_content(running.job.peer, tokens)
+            there |= {c.token: {member.path: member.size for member in c.members} for c in answer.contents}
+        running.bytes_done = sum(size for members in there.values() for size in members.values())
+        taken: list[Item] = []
+        for item in items:
+            if item.token in there:
+                taken.append(item)
+            else:
+                running.fail(item, "the receiver takes no bytes for it any more")
+        loop = asyncio.get_running_loop()
+        found, failures = await loop.run_in_executor(self._readers, pieces.missing, taken, there)
+        for item, reason in failures:
+            running.fail(item, reason)
+        return found
+
+    async def _send(self, running: Running, request: _Request) -> list[FrameRefusal]:
+        written = await self._port.send_content(running.job.peer, self._body(running, request))
+        return written.refused
+
+    async def _body(self, running: Running, request: _Request) -> AsyncIterator[bytes]:
+        yield FrameTokens.model_construct(tokens=list(request.tokens)).model_dump_json().encode() + b"\n"
+        places = {token: place for place, token in enumerate(request.tokens)}
+        loop = asyncio.get_running_loop()
+        chunks = pieces.Chunks(request.pieces, places)
+        # One chunk is read ahead while the one before is sent.
+        ahead = loop.run_in_executor(self._readers, chunks.read)
+        while True:
+            chunk = await ahead
+            for item, reason in chunks.take_failures():
+                running.fail(item, reason)
+            if chunk is None:
+                return
+            ahead = loop.run_in_executor(self._readers, chunks.read)
+            try:
+                yield chunk.data
+            finally:
+                running.moved(chunk.payload_bytes)
+
+
+def _requests(wanted: Sequence[pieces.Piece], *, streams: int) -> list[_Request]:
+    """Deal *wanted* out into requests, in order; a large member is alone in its own."""
+    total = sum(piece.left for piece in wanted)
+    limit = min(max(total // streams + 1, LEAST_REQUEST_BYTES), MOST_REQUEST_BYTES)
+    requests: list[_Request] = []
+    batch: list[pieces.Piece] = []
+    size = 0
+    for piece in wanted:
+        if batch and size + piece.left > limit:
+            requests.append(_request(batch))
+            batch, size = [], 0
+        batch.append(piece)
+        size += piece.left
+    if batch:
+        requests.append(_request(batch))
+    return requests
+
+
+def _request(batch: Sequence[pieces.Piece]) -> _Request:
+    tokens = tuple(dict.fromkeys(piece.item.token for piece in batch))
+    return _Request(tokens=tokens, pieces=tuple(batch))
+
+
+def _judge(running: Running, refused: Sequence[FrameRefusal]) -> None:
+    """Fail what would be refused again; let everything else be tried again.
+
+    Raises
+    ------
+    PeerUnavailable
+        Something was refused that may be taken later.
+    """
+    items = {item.token: item for item in running.left}
+    passing: FrameRefusal | None = None
+    for refusal in refused:
+        item = items.get(Token(refusal.token)) if refusal.token else None
+        if item is not None and refusal.problem.code in _FINAL:
+            running.fail(item, f"{refusal.path or 'it'} was refused: {refusal.problem.message}")
+        else:
+            passing = refusal
+    if passing is not None:
+        raise PeerUnavailable(
+            f"{running.job.peer} cannot take content now: {passing.problem.message}", remedy=passing.problem.remedy
+        )
+

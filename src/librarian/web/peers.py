@@ -1,0 +1,229 @@
+"""Peers: the other librarians that this site exchanges files with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from librarian import peers, replication
+from librarian.catalog.copies_due import due_subject
+from librarian.catalog.records import Happening
+from librarian.client.address import Address
+from librarian.errors import BadName, BadRequest, ConfigurationError, Conflict, LibrarianError, NotFound, PeerUnavailable
+from librarian.names import SiteName
+from librarian.states import Reach, Role
+from librarian.web.route import Answer, Call, Route
+from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PinnedEntryPoint, PutPeer
+
+if TYPE_CHECKING:
+    from librarian.catalog.records import EntryPoint, Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.site import Site
+    from librarian.wire.peers import OfferedSite
+
+_ADMIN: Final = frozenset({Role.ADMIN})
+
+
+def _named(call: Call[object, object]) -> SiteName:
+    try:
+        return SiteName(call.request.match_info["name"])
+    except BadName as error:
+        raise NotFound(f"no peer has such a name: {error.message}", remedy="List the peers.") from error
+
+
+async def _describe(tx: Transaction, site: Site, peer: Peer) -> PeerDescription:
+    due = await tx.tallies.of(due_subject(peer.id))
+    return PeerDescription(
+        name=peer.name,
+        url=peer.url,
+        username=peer.username,
+        reach=peer.reach,
+        is_enabled=peer.is_enabled,
+        accepts=list(peer.accepts),
+        entry_points=[
+            PinnedEntryPoint(store=p.store, engine=p.engine, address=p.address, staging=p.staging)
+            for p in peer.entry_points
+        ],
+        held_because=peer.held_because,
+        due_files=due.files,
+        due_bytes=due.bytes,
+        last_heard_at=peer.last_heard_at,
+        created_at=peer.created_at,
+        trouble=site.neighbours.trouble_of(peer.name),
+    )
+
+
+async def list_peers(call: Call[None, None]) -> Answer:
+    """Every peer, by name."""
+    async with call.site.catalog.read() as tx:
+        found = [await _describe(tx, call.site, peer) for peer in await tx.peers.all()]
+    return Answer(body=PeerList(peers=found))
+
+
+async def show_peer(call: Call[None, None]) -> Answer:
+    """One peer."""
+    async with call.site.catalog.read() as tx:
+        return Answer(body=await _describe(tx, call.site, await tx.peers.get(_named(call))))
+
+
+async def put_peer(call: Call[PutPeer, None]) -> Answer:
+    """Add a peer, or change where and as whom it is called; its entry points are read now and pinned."""
+    name, body, site = _named(call), call.body, call.site
+    if name == site.name:
+        raise BadRequest(f"{name!r} is this site itself", remedy="A peer is another site.")
+    password = body.password.get_secret_value()
+    url = Address.parse(body.url).url
+    pinned = await _look(name, await _ask(site, url=url, username=body.username, password=password))
+    secret = site.neighbours.secrets.encrypt(password)
+    async with site.catalog.begin() as tx:
+        peer = await tx.peers.find(name)
+        if peer is None:
+            peer = await tx.peers.add(
+                name,
+                url=url,
+                username=body.username,
+                secret=secret,
+                reach=Reach.PUSH,
+                accepts=body.accepts,
+                entry_points=pinned,
+            )
+            await replication.peer_appeared(tx, name=name)
+        else:
+            await tx.peers.reach_at(peer.id, url=url, username=body.username, secret=secret)
+            await tx.peers.accept_from(peer.id, body.accepts)
+            await tx.peers.pin(peer.id, pinned)
+        await _tell(tx, name, call, "peer set", why=url)
+        answer = await _describe(tx, site, await tx.peers.get(name))
+    await _go_on(site, name)
+    return Answer(body=answer)
+
+
+async def change_peer(call: Call[ChangePeer, None]) -> Answer:
+    """Switch the peer on or off, change what is accepted from it, or pin its entry points anew."""
+    name, body, site = _named(call), call.body, call.site
+    async with site.catalog.read() as tx:
+        await tx.peers.get(name)
+    pinned = await _look(name, await _ask_again(site, name)) if body.accept_entry_points else None
+    async with site.catalog.begin() as tx:
+        peer = await tx.peers.get(name)
+        if body.is_enabled is not None and body.is_enabled is not peer.is_enabled:
+            await tx.peers.enable(peer.id, is_enabled=body.is_enabled)
+            await _tell(tx, name, call, "peer enabled" if body.is_enabled else "peer disabled")
+        if body.accepts is not None:
+            await tx.peers.accept_from(peer.id, body.accepts)
+            await _tell(tx, name, call, "accepted prefixes changed", why=", ".join(body.accepts))
+        if pinned is not None:
+            await tx.peers.pin(peer.id, pinned)
+            await tx.alerts.acknowledge([f"peer:{name}:entry-points"])
+            await _tell(tx, name, call, "entry points accepted")
+        answer = await _describe(tx, site, await tx.peers.get(name))
+    await _go_on(site, name)
+    return Answer(body=answer)
+
+
+async def remove_peer(call: Call[None, None]) -> Answer:
+    """Forget a peer that holds nothing of ours and with which nothing is under way."""
+    name = _named(call)
+    async with call.site.catalog.begin() as tx:
+        peer = await tx.peers.get(name)
+        await tx.peers.remove(peer.id)
+        await _tell(tx, name, call, "peer removed")
+    await call.site.neighbours.forget(name)
+    return Answer(body=None, status=204)
+
+
+async def _ask(site: Site, *, url: str, username: str, password: str) -> OfferedSite:
+    try:
+        return await site.neighbours.look_at(url=url, username=username, password=password)
+    except LibrarianError as error:
+        raise _does_not_answer(url, error) from error
+
+
+async def _ask_again(site: Site, name: SiteName) -> OfferedSite:
+    try:
+        return await site.neighbours.look_again(name)
+    except ConfigurationError:
+        raise
+    except LibrarianError as error:
+        raise _does_not_answer(name, error) from error
+
+
+def _does_not_answer(whom: str, error: LibrarianError) -> PeerUnavailable:
+    return PeerUnavailable(
+        f"{whom} does not let us in: {error.message}",
+        remedy="Check its URL, and that the account exists there with the role 'upstream' or 'callback'.",
+    )
+
+
+async def _look(name: SiteName, offered: OfferedSite) -> tuple[EntryPoint, ...]:
+    if offered.name != name:
+        raise Conflict(
+            f"the site that answers is called {offered.name!r}, not {name!r}",
+            remedy="Add it under the name that it gives itself.",
+        )
+    return await peers.usable_entry_points(offered)
+
+
+async def _tell(tx: Transaction, name: SiteName, call: Call[object, object], what: str, *, why: str = "") -> None:
+    await tx.events.tell([Happening(subject=f"peer:{name}", what=what, who=call.caller.name, why=why)])
+
+
+async def _go_on(site: Site, name: SiteName) -> None:
+    """Whoever has work for the peer looks again, with nothing remembered."""
+    await site.neighbours.forget(name)
+    for bell in ("backfill", "send", "submit", "poll", "deliver"):
+        site.bells.ring(bell)
+
+
+ROUTES: Final[tuple[Route, ...]] = (
+    Route(
+        method="GET",
+        path="/api/v1/peers",
+        handler=list_peers,
+        summary="Every peer",
+        roles=_ADMIN,
+        answer=PeerList,
+        tag="peers",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/peers/{name}",
+        handler=show_peer,
+        summary="One peer",
+        roles=_ADMIN,
+        answer=PeerDescription,
+        refusals=(NotFound,),
+        tag="peers",
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/peers/{name}",
+        handler=put_peer,
+        summary="Add a peer, or change where and as whom it is called",
+        roles=_ADMIN,
+        body=PutPeer,
+        answer=PeerDescription,
+        refusals=(NotFound, Conflict, PeerUnavailable),
+        tag="peers",
+    ),
+    Route(
+        method="PATCH",
+        path="/api/v1/peers/{name}",
+        handler=change_peer,
+        summary="Enable or disable a peer, change what is accepted, accept its entry points",
+        roles=_ADMIN,
+        body=ChangePeer,
+        answer=PeerDescription,
+        refusals=(NotFound, Conflict, PeerUnavailable),
+        tag="peers",
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/peers/{name}",
+        handler=remove_peer,
+        summary="Forget a peer",
+        roles=_ADMIN,
+        statuses=(204,),
+        refusals=(NotFound, Conflict),
+        tag="peers",
+    ),
+)
