@@ -20,7 +20,8 @@ MOST_MEMBERS: Final = 10_000
 SOME_MEMBERS: Final = 1_000
 
 
-def _in_utc(instant: datetime) -> datetime:
+def in_utc(instant: datetime) -> datetime:
+    """*instant* in UTC; without a zone it is meant in UTC."""
     return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
@@ -29,7 +30,7 @@ def _checked_glob(text: str) -> str:
 
 
 InstantText = Annotated[
-    datetime, AfterValidator(_in_utc), Field(description="ISO 8601 date or instant; UTC where no zone is given.")
+    datetime, AfterValidator(in_utc), Field(description="ISO 8601 date or instant; UTC where no zone is given.")
 ]
 CursorText = Annotated[str, Field(max_length=LONGEST, description="'next_cursor' of the page before.")]
 

@@ -1,0 +1,1 @@
+"""The commands of ``librarian`` for people who bring, find and fetch files."""

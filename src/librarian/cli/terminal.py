@@ -1,0 +1,267 @@
+"""What every command shares: printing for people, for pipes and for programs; progress bars; exit codes.
+
+Results go to standard output, everything else (progress, notes, refusals) to standard error. On a terminal results
+are tables; in a pipe they are lines of tab-separated fields; with ``--json`` they are lines of JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sys
+import time
+import traceback
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from librarian.client.progress import OnProgress, Phase, Progress
+from librarian.errors import Bug, LibrarianError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+
+    from pydantic import BaseModel
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds between two lines about progress where there is no terminal.
+LINE_INTERVAL: Final = 10.0
+_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+
+
+def size_text(size: float) -> str:
+    """*size* in bytes as people read it: ``1.5 GB`` (decimal, three digits)."""
+    for unit in _UNITS:
+        if size < 999.5 or unit == _UNITS[-1]:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.3g} {unit}"
+        size /= 1000
+    raise Bug("unreachable: the last unit takes every size")
+
+
+def instant_text(instant: datetime) -> str:
+    """An instant as people read it, in UTC, to the second."""
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table; ``is_number``: aligned to the right."""
+
+    title: str
+    is_number: bool = False
+
+
+class Terminal:
+    """Where a command prints."""
+
+    def __init__(self, *, is_json: bool = False) -> None:
+        self.is_json = is_json
+        self.out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    def one(self, model: BaseModel | Mapping[str, object], *, text: str) -> None:
+        """Print one result: as JSON, else *text* as it is."""
+        if self.is_json:
+            self._json(model)
+        else:
+            self.line(text)
+
+    def line(self, text: str) -> None:
+        """Print one line of a result, exactly as it is."""
+        print(text, file=sys.stdout)
+
+    def table(
+        self, columns: Sequence[Column], rows: Sequence[tuple[Sequence[str], BaseModel | Mapping[str, object]]]
+    ) -> None:
+        """Print many results, each as cells (for people and pipes) and as a model (for programs)."""
+        if self.is_json:
+            for _, model in rows:
+                self._json(model)
+            return
+        if not self.out.is_terminal:
+            for cells, _ in rows:
+                self.line("\t".join(cells))
+            return
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for column in columns:
+            table.add_column(column.title, justify="right" if column.is_number else "left", overflow="fold")
+        for cells, _ in rows:
+            table.add_row(*map(escape, cells))
+        self.out.print(table, soft_wrap=False)
+
+    def note(self, text: str) -> None:
+        """Say something that is no result, to standard error."""
+        self.err.print(escape(text))
+
+    def _json(self, model: BaseModel | Mapping[str, object]) -> None:
+        as_json = getattr(model, "model_dump_json", None)
+        self.line(as_json() if as_json is not None else json.dumps(model, ensure_ascii=False))
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[OnProgress]:
+        """Show progress while the block runs: a bar with the time left on a terminal, a line now and then elsewhere."""
+        if self.err.is_terminal and not self.is_json:
+            with _bars(self.err) as bars:
+                yield _Bar(bars, title)
+        else:
+            yield _Lines(self, title)
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[phase]}", markup=False),
+        console=console,
+        transient=True,
+    )
+
+
+class _Bar:
+    """Reports to one bar on a terminal."""
+
+    def __init__(self, bars: Bars, title: str) -> None:
+        self._bars = bars
+        self._task = bars.add_task(title, total=None, phase=Phase.SURVEYING.value)
+
+    def __call__(self, progress: Progress) -> None:
+        files = f"{progress.done_files:,}/{progress.total_files:,} files " if progress.total_files > 1 else ""
+        self._bars.update(
+            self._task,
+            total=progress.total_bytes,
+            completed=progress.done_bytes,
+            phase=f"{files}{progress.phase}",
+        )
+
+
+class _Lines:
+    """Reports by a line to standard error every ten seconds, for logs of batch jobs."""
+
+    def __init__(self, terminal: Terminal, title: str) -> None:
+        self._terminal = terminal
+        self._title = title
+        self._started_at = self._said_at = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._said_at < LINE_INTERVAL or self._terminal.is_json:
+            return
+        self._said_at = now
+        rate = progress.done_bytes / (now - self._started_at)
+        left = (progress.total_bytes - progress.done_bytes) / rate if rate else 0
+        self._terminal.note(
+            f"{self._title}: {progress.phase}, {size_text(progress.done_bytes)} of {size_text(progress.total_bytes)}, "
+            f"{size_text(rate)}/s, {left:.0f} s left"
+        )
+
+
+def counting_bars(console: Console) -> Bars:
+    """Bars that count things instead of bytes."""
+    return Bars(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def awaited(command: Callable[P, Coroutine[object, object, None]]) -> Callable[P, None]:
+    """Make an asynchronous command one that typer can call: typer itself would never await it."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(command(*args, **kwargs))
+
+    return run
+
+
+class _ExitCodes:
+    """Turns whatever ends a command into words and an exit code: see ``errors`` for the codes, 70 is a bug."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._is_json = "--json" in arguments
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if isinstance(error, LibrarianError):
+            say_refusal(error, is_json=self._is_json)
+            raise SystemExit(error.exit_code)
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our results has seen enough; the interpreter must not complain about it at its exit.
+            sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open for good
+            raise SystemExit(0)
+        if isinstance(error, Exception):
+            traceback.print_exception(error)
+            bug = Bug(
+                f"librarian itself went wrong: {type(error).__name__}: {error}",
+                remedy="Report it with the lines above.",
+            )
+            say_refusal(bug, is_json=self._is_json)
+            raise SystemExit(Bug.exit_code)
+
+
+def say_refusal(error: LibrarianError, *, is_json: bool) -> None:
+    """Print what went wrong and what can be done, to standard error."""
+    if is_json:
+        problem = {
+            "code": error.code,
+            "message": error.message,
+            "remedy": error.remedy,
+            "details": error.details,
+            "exit_code": error.exit_code,
+        }
+        print(json.dumps(problem, ensure_ascii=False, default=str), file=sys.stderr)
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[bold red]Error:[/] {escape(error.message)}")
+    if error.remedy:
+        console.print(f"  {escape(error.remedy)}")
+
+
+def run_app(app: typer.Typer, name: str) -> NoReturn:
+    """Run a command line and exit with its code: 0 done, 2 caller, 3 unavailable, 4 integrity, 70 bug."""
+    with _ExitCodes(sys.argv[1:]):
+        app(prog_name=name)
+    sys.exit(0)
+
+
+def new_app(help_text: str) -> typer.Typer:
+    """A command line in our manner: help without arguments, tracebacks as Python prints them."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=True,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
