@@ -17,9 +17,9 @@ LAYERS = {
     **dict.fromkeys(("wire", "policies", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
     **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors"), 2),
-    **dict.fromkeys(("auth", "peers", "health", "ownership"), 3),
+    **dict.fromkeys(("auth", "peers", "health", "ownership", "replication"), 3),
     "site": 4,
-    **dict.fromkeys(("room", "openings", "intake", "replication", "verdicts", "notices"), 5),
+    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),
 }
@@ -34,13 +34,10 @@ NEIGHBOURS = {
     ("admin", "cli"),
     ("demo", "serve"),
     ("demo", "cli"),
-    ("intake", "replication"),
     ("intake", "room"),
     ("intake", "openings"),
     ("openings", "room"),
-    ("verdicts", "replication"),
     ("verdicts", "room"),
-    ("notices", "replication"),
 }
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}

@@ -161,7 +161,7 @@ def _is_about(notice: Notice, row: Incoming | Outgoing) -> bool:
 def _other_content(notice: Notice) -> Problem:
     return Problem(
         code="conflict",
-        message=f"{notice.subject} stands for other content than {notice.name}, {notice.size:,} bytes, {notice.checksum}",
+        message=f"{notice.subject} does not stand for {notice.name}, {notice.checksum}, {notice.size:,} bytes",
         remedy="One uuid stands for one content for ever.",
     )
 
@@ -277,7 +277,12 @@ async def _held(tx: Transaction, peer: Peer, heard: dict[FileId, tuple[Notice, F
     await tx.copies_due.paid(peer.id, ids)
     await tx.events.tell(
         [
-            Happening(subject=file.name, what=f"held at {peer.name}", who=peer.name, why=f"store {notice.store}" if notice.store else "")
+            Happening(
+                subject=file.name,
+                what=f"held at {peer.name}",
+                who=peer.name,
+                why=f"store {notice.store}" if notice.store else "",
+            )
             for notice, file in heard.values()
         ]
     )

@@ -12,6 +12,7 @@ import stat
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -37,8 +38,7 @@ from librarian.wire.clones import (
 from librarian.wire.peers import OfferedEntryPoint, OfferedSite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Sequence
 
     from librarian.catalog.database import Catalog
     from librarian.catalog.records import Peer
@@ -183,9 +183,7 @@ class Neighbours:
             PeerUnavailable when there is no sensible answer; else what the peer says.
         """
         line = await self._line(peer)
-        verdicts = await line.request(
-            "POST", "/clones", answer=Verdicts, body=offer, repeats=False, silence=SILENCE
-        )
+        verdicts = await line.request("POST", "/clones", answer=Verdicts, body=offer, repeats=False, silence=SILENCE)
         if [v.uuid for v in verdicts.verdicts] != [clone.uuid for clone in offer.clones]:
             raise PeerUnavailable(
                 f"{peer} answered with verdicts on other transfers than were offered",
@@ -228,9 +226,7 @@ class Neighbours:
     async def send_content(self, peer: SiteName, chunks: AsyncIterator[bytes]) -> ContentWritten:
         """Send one content stream; see ``transfers/frames.py`` for its form."""
         line = await self._line(peer)
-        return await line.stream_up(
-            "POST", "/clones/content", chunks, answer=ContentWritten, silence=CONTENT_SILENCE
-        )
+        return await line.stream_up("POST", "/clones/content", chunks, answer=ContentWritten, silence=CONTENT_SILENCE)
 
     async def look_at(self, *, url: str, username: str, password: str) -> OfferedSite:
         """What the site at *url* says about itself to our account there."""
@@ -297,17 +293,16 @@ def _find_probes(points: Sequence[OfferedEntryPoint]) -> list[OfferedEntryPoint]
 
 def _shares_file_system(point: OfferedEntryPoint) -> bool:
     is_plain = point.probe.startswith(PROBE_PREFIX) and "/" not in point.probe
-    if not is_plain or not os.path.isabs(point.staging):
+    staging = Path(point.staging)
+    if not is_plain or not staging.is_absolute():
         return False
     try:
-        return stat.S_ISREG(os.lstat(os.path.join(point.staging, point.probe)).st_mode)
+        return stat.S_ISREG((staging / point.probe).lstat().st_mode)
     except (OSError, ValueError):
         return False
 
 
-async def offered_entry_points(
-    stores: Sequence[tuple[Store, str]]
-) -> list[OfferedEntryPoint]:
+async def offered_entry_points(stores: Sequence[tuple[Store, str]]) -> list[OfferedEntryPoint]:
     """How peers may fill the staging of *stores*: pairs of a store that works and its UUID.
 
     For ``local`` a probe file is laid in staging, by which a peer finds out whether it shares the file system.
@@ -320,9 +315,7 @@ async def offered_entry_points(
             await asyncio.to_thread(_lay_probe, store.staging / probe)
         except OSError:
             continue
-        points.append(
-            OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe)
-        )
+        points.append(OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe))
     return points
 
 

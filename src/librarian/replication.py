@@ -15,6 +15,7 @@ from librarian import globs
 from librarian.catalog.copies_due import NewDue
 from librarian.catalog.outbox import Note
 from librarian.catalog.records import Happening
+from librarian.names import RuleName
 from librarian.policies import RulePolicy
 from librarian.timing import utc_now
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from librarian.catalog.records import File, Rule
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
-    from librarian.names import FileId, FileName, PeerId, RuleName, StoreName
+    from librarian.names import FileId, FileName, PeerId, StoreName
     from librarian.states import Kind
 
 #: Bells are rung this much after a transaction that still has to commit.
@@ -79,7 +80,7 @@ class NamedRule(Protocol):
     """A rule as the settings state it."""
 
     @property
-    def name(self) -> RuleName:
+    def name(self) -> str:
         """What the rule is called."""
 
     @property
@@ -112,13 +113,7 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> None:
     if not rules:
         return
     now = utc_now()
-    await tx.copies_due.owe(
-        [
-            due
-            for arrival in arrivals
-            for due in _dues_of(arrival, rules, now=now)
-        ]
-    )
+    await tx.copies_due.owe([due for arrival in arrivals for due in _dues_of(arrival, rules, now=now)])
     returned = [arrival.file_id for arrival in arrivals if not arrival.is_new]
     if returned:
         await tx.copies_due.unblock(returned)
@@ -173,9 +168,7 @@ class _HeldFile(Protocol):
 
 def held_note(peer: PeerId, file: _HeldFile, *, store: str = "") -> Note:
     """The notice to *peer* that we hold *file*: present, verified, kept."""
-    return note(
-        peer, file.name, "held", Assertion(name=file.name, size=file.size, checksum=file.checksum, store=store)
-    )
+    return note(peer, file.name, "held", Assertion(name=file.name, size=file.size, checksum=file.checksum, store=store))
 
 
 def _dues_of(arrival: Arrived, rules: Iterable[Rule], *, now: datetime) -> Iterable[NewDue]:
@@ -243,13 +236,13 @@ async def sync_rules(tx: Transaction, rules: Sequence[NamedRule]) -> None:
     peers = {peer.name: peer.id for peer in await tx.peers.all()}
     for rule in rules:
         changed = await tx.rules.put(
-            rule.name,
+            RuleName(rule.name),
             peer=next((id_ for name, id_ in peers.items() if name == rule.policy.peer), None),
             policy=rule.policy.model_dump_json(),
             is_from_settings=True,
         )
         if changed:
-            await _start_over(tx, rule.name)
+            await _start_over(tx, RuleName(rule.name))
     kept = {rule.name for rule in rules}
     for known in await tx.rules.all():
         if known.is_from_settings and known.is_enabled and known.name not in kept:
@@ -275,6 +268,4 @@ async def peer_appeared(tx: Transaction, *, name: str) -> None:
     peer = await tx.peers.get(name)
     for rule in await tx.rules.all():
         if rule.peer_id is None and policy_of(rule).peer == name:
-            await tx.rules.put(
-                rule.name, peer=peer.id, policy=rule.policy, is_from_settings=rule.is_from_settings
-            )
+            await tx.rules.put(rule.name, peer=peer.id, policy=rule.policy, is_from_settings=rule.is_from_settings)

@@ -26,6 +26,8 @@ from librarian.stores.base import Barrier, StoreSpec
 from librarian.stores.local import LocalStore
 from librarian.stores.registry import Stores
 from librarian.timing import retry_delay
+from librarian.transfers.http import HttpEngine
+from librarian.transfers.local import LocalEngine
 from librarian.writers import Writers
 
 if TYPE_CHECKING:
@@ -90,6 +92,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         stack.push_async_callback(neighbours.close)
         async with catalog.begin() as tx:
             await replication.sync_rules(tx, settings.rules)
+        bells = Bells()
         site = Site(
             name=SiteName(settings.name),
             settings=settings,
@@ -99,12 +102,25 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
             doorkeeper=Doorkeeper(catalog, trusted_proxies=settings.trusted_proxies),
             health=Health(),
             neighbours=neighbours,
-            engines={},
+            engines=_engines(neighbours, bells),
             ownership=ownership,
+            bells=bells,
         )
         for engine in site.engines.values():
             stack.push_async_callback(engine.close)
         yield site
+
+
+def _engines(neighbours: Neighbours, bells: Bells) -> dict[str, TransferEngine]:
+    """Every way for bytes to travel to a peer, by name."""
+
+    def has_changed() -> None:
+        bells.ring("poll")
+
+    return {
+        HttpEngine.name: HttpEngine(neighbours, on_change=has_changed),
+        LocalEngine.name: LocalEngine(on_change=has_changed),
+    }
 
 
 def store_spec(store: StoreSettings) -> StoreSpec:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from librarian.catalog.obstacles import Obstacle
+    from librarian.catalog.outbox import Note
     from librarian.catalog.records import Incoming, Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import StoreName
@@ -53,7 +54,7 @@ class _Bench:
     now: datetime
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     openings: list[Opening] = field(default_factory=list)
-    notes: list[replication.Note] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     lapsed: list[Incoming] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
     above: set[str] = field(default_factory=set)
@@ -70,7 +71,7 @@ async def answer_offer(site: Site, peer: Peer, clones: Sequence[OfferedClone], *
     refused: dict[str, Refused] = {}
     for name, rows in judged.to_stage.items():
         try:
-            await site.stores[name].stage([row.token for row in rows])
+            await site.stores.lookup(name).stage([row.token for row in rows])
         except LibrarianError as error:
             refused |= {row.uuid: Refused(uuid=row.uuid, code=error.code, reason=error.message) for row in rows}
             await _fail(site, rows, error)
@@ -172,7 +173,7 @@ def _refuse(clone: OfferedClone, peer: Peer) -> Refused | None:
         return Refused(
             uuid=clone.uuid, code="name_not_accepted", reason=f"this site accepts no {clone.name!r} from {peer.name}"
         )
-    if Checksum(clone.checksum).is_book is not (clone.kind == Kind.BOOK):
+    if Checksum(clone.checksum).is_book is not (Kind(clone.kind) is Kind.BOOK):
         return Refused(uuid=clone.uuid, code="bad_checksum", reason=f"a {clone.kind} has no checksum {clone.checksum}")
     return None
 
@@ -181,7 +182,9 @@ def _again(clone: OfferedClone, row: Incoming, bench: _Bench) -> Verdict:
     """The verdict on a uuid that has a row: the one that the row remembers."""
     if (row.name, row.size, row.kind, row.checksum) != (clone.name, clone.size, clone.kind, clone.checksum):
         return Refused(
-            uuid=clone.uuid, code="uuid_reused", reason=f"the uuid stands for other content: {row.name}, {row.size:,} bytes"
+            uuid=clone.uuid,
+            code="uuid_reused",
+            reason=f"the uuid stands for other content: {row.name}, {row.size:,} bytes",
         )
     match row.state:
         case TransferState.COMPLETED:

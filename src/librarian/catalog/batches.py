@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Row
 
 _COLUMNS = (
     BatchRow.id,
@@ -42,7 +41,7 @@ UNDER_WAY = (BatchState.QUEUED, BatchState.SUBMITTING, BatchState.ACTIVE, BatchS
 _ENDED = (BatchState.DELIVERED, BatchState.FAILED, BatchState.CANCELLED)
 
 
-def _batch(row: Row[tuple[object, ...]]) -> Batch:
+def _batch(row: rows.Found) -> Batch:
     found = row._mapping
     return Batch(
         id=BatchId(found["id"]),
@@ -129,7 +128,9 @@ class Batches(Repository):
     async def count_under_way(self, peer: PeerId) -> int:
         """How many batches to *peer* have not ended."""
         count = await self._connection.scalar(
-            select(func.count()).select_from(BatchRow).where(rows.one_of(BatchRow.state, *UNDER_WAY), BatchRow.peer_id == peer)
+            select(func.count())
+            .select_from(BatchRow)
+            .where(rows.one_of(BatchRow.state, *UNDER_WAY), BatchRow.peer_id == peer)
         )
         return int(count or 0)
 

@@ -161,7 +161,9 @@ class CopiesDue(Repository):
         """The rule of the copy that has waited longest for *peer*, if one is due by *now*."""
         rule = await self._connection.scalar(
             select(CopyDueRow.rule_id)
-            .where(CopyDueRow.peer_id == peer, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now)
+            .where(
+                CopyDueRow.peer_id == peer, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now
+            )
             .order_by(CopyDueRow.next_try_at, CopyDueRow.file_id)
             .limit(1)
         )
@@ -396,5 +398,3 @@ class CopiesDue(Repository):
         for peer in files:
             await tallies.add(due_subject(PeerId(peer)), files=files[peer], bytes=size[peer])
         return abs(sum(files.values()))
-
-

@@ -53,9 +53,7 @@ class Offers(Repository):
         """
         if not words:
             return frozenset()
-        heard = self._table(
-            "heard", uuid=rows.TEXT, state=rows.TEXT, seq=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT
-        )
+        heard = self._table("heard", uuid=rows.TEXT, state=rows.TEXT, seq=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT)
         now = utc_now()
         may_move = or_(
             and_(
@@ -101,10 +99,7 @@ class Offers(Repository):
     async def silent(self, peer: PeerId, *, since: datetime, now: datetime, limit: int) -> tuple[Incoming, ...]:
         """Open clones of *peer* that have not moved since *since* and may be asked about *now*, oldest first."""
         found = await self._connection.execute(
-            every()
-            .where(IncomingRow.peer_id == peer, *_is_silent(since, now))
-            .order_by(IncomingRow.id)
-            .limit(limit)
+            every().where(IncomingRow.peer_id == peer, *_is_silent(since, now)).order_by(IncomingRow.id).limit(limit)
         )
         return tuple(incoming_of(row) for row in found)
 
@@ -112,9 +107,7 @@ class Offers(Repository):
         """These were asked about just now; ask again not before *at*."""
         touched = self._table("touched", token=rows.TEXT)
         await self._connection.execute(
-            update(IncomingRow)
-            .where(IncomingRow.token.in_(select(touched.c.token)))
-            .values(next_try_at=at),
+            update(IncomingRow).where(IncomingRow.token.in_(select(touched.c.token))).values(next_try_at=at),
             {"touched": rows.pack((token,) for token in tokens)},
         )
 

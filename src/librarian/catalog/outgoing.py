@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Row, Select
+    from sqlalchemy import ColumnElement
 
 _COLUMNS = (
     OutgoingRow.id,
@@ -72,7 +72,7 @@ class Ending:
     seq: int = 0
 
 
-def _outgoing(row: Row[tuple[object, ...]]) -> Outgoing:
+def _outgoing(row: rows.Found) -> Outgoing:
     found = row._mapping
     return Outgoing(
         id=TransferId(found["id"]),
@@ -102,14 +102,14 @@ def _in_doubt(since: datetime) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _records(found: Iterable[Row[tuple[object, ...]]]) -> tuple[Outgoing, ...]:
+def _records(found: Iterable[rows.Found]) -> tuple[Outgoing, ...]:
     return tuple(_outgoing(row) for row in found)
 
 
 class OutgoingTransfers(Repository):
     """Files on their way to peers."""
 
-    def _select(self) -> Select[tuple[object, ...]]:
+    def _select(self) -> rows.Chosen:
         return select(*_COLUMNS).join(FileRow, FileRow.id == OutgoingRow.file_id)
 
     async def open(self, peer: PeerId, transfers: Sequence[NewOutgoing]) -> None:
@@ -191,9 +191,7 @@ class OutgoingTransfers(Repository):
         """
         if not endings:
             return ()
-        ended = self._table(
-            "ended", uuid=rows.TEXT, state=rows.TEXT, code=rows.TEXT, reason=rows.TEXT, seq=rows.BIGINT
-        )
+        ended = self._table("ended", uuid=rows.TEXT, state=rows.TEXT, code=rows.TEXT, reason=rows.TEXT, seq=rows.BIGINT)
         is_newer = or_(
             ended.c.seq == 0,
             OutgoingRow.notice_epoch < epoch,
@@ -239,9 +237,7 @@ class OutgoingTransfers(Repository):
     async def of_batch(self, batch: BatchId) -> tuple[Outgoing, ...]:
         """The transfers of *batch*, in the order they were opened."""
         return _records(
-            await self._connection.execute(
-                self._select().where(OutgoingRow.batch_id == batch).order_by(OutgoingRow.id)
-            )
+            await self._connection.execute(self._select().where(OutgoingRow.batch_id == batch).order_by(OutgoingRow.id))
         )
 
     async def known(self, peer: PeerId, uuids: Sequence[str]) -> tuple[Outgoing, ...]:
@@ -276,7 +272,8 @@ class OutgoingTransfers(Repository):
         """Enabled peers with transfers that ``without_progress`` would find."""
         doubtful = exists().where(OutgoingRow.peer_id == PeerRow.id, *_in_doubt(since))
         return tuple(
-            PeerId(peer) for peer in await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, doubtful))
+            PeerId(peer)
+            for peer in await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, doubtful))
         )
 
     async def without_progress(self, peer: PeerId, *, since: datetime, limit: int) -> tuple[Outgoing, ...]:
@@ -294,9 +291,7 @@ class OutgoingTransfers(Repository):
         """These were asked about just now."""
         touched = self._table("touched", uuid=rows.TEXT)
         await self._connection.execute(
-            update(OutgoingRow)
-            .where(OutgoingRow.uuid.in_(select(touched.c.uuid)))
-            .values(progressed_at=utc_now()),
+            update(OutgoingRow).where(OutgoingRow.uuid.in_(select(touched.c.uuid))).values(progressed_at=utc_now()),
             {"touched": rows.pack((uuid,) for uuid in uuids)},
         )
 

@@ -29,7 +29,8 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Row
+    from librarian.catalog import rows
+
 
 _COLUMNS = (
     PeerRow.id,
@@ -53,7 +54,7 @@ def _pack_entry_points(entry_points: Sequence[EntryPoint]) -> str:
     return json.dumps([asdict(point) for point in entry_points], separators=(",", ":"))
 
 
-def _peer(row: Row[tuple[object, ...]]) -> Peer:
+def _peer(row: rows.Found) -> Peer:
     found = row._mapping
     return Peer(
         id=PeerId(found["id"]),

@@ -39,9 +39,7 @@ class RemoteInstances(Repository):
         """
         if not attestations:
             return frozenset()
-        said = self._table(
-            "said", file_id=rows.BIGINT, store=rows.TEXT, is_held=rows.BOOL, seq=rows.BIGINT
-        )
+        said = self._table("said", file_id=rows.BIGINT, store=rows.TEXT, is_held=rows.BOOL, seq=rows.BIGINT)
         dialect_insert = sqlite.insert if self._is_sqlite else postgresql.insert
         source = select(
             said.c.file_id,
@@ -56,7 +54,7 @@ class RemoteInstances(Repository):
             ["file_id", "peer_id", "store", "is_held", "attested_at", "epoch", "seq"], source
         )
         new = statement.excluded
-        statement = statement.on_conflict_do_update(
+        upsert = statement.on_conflict_do_update(
             index_elements=["file_id", "peer_id"],
             set_={
                 "store": new.store,
@@ -71,16 +69,14 @@ class RemoteInstances(Repository):
             ),
         ).returning(RemoteInstanceRow.file_id)
         packed = rows.pack((a.file_id, a.store, a.is_held, a.seq) for a in attestations)
-        written = await self._connection.execute(statement, {"said": packed})
+        written = await self._connection.execute(upsert, {"said": packed})
         return frozenset(FileId(file_id) for file_id in written.scalars())
 
     async def of_files(self, files: Sequence[FileId]) -> tuple[RemoteInstanceRecord, ...]:
         """The copies that peers hold of *files*, by file and peer."""
         wanted = self._table("wanted", file_id=rows.BIGINT)
         found = await self._connection.execute(
-            select(
-                RemoteInstanceRow.file_id, PeerRow.name, RemoteInstanceRow.store, RemoteInstanceRow.attested_at
-            )
+            select(RemoteInstanceRow.file_id, PeerRow.name, RemoteInstanceRow.store, RemoteInstanceRow.attested_at)
             .join(wanted, wanted.c.file_id == RemoteInstanceRow.file_id)
             .join(PeerRow, PeerRow.id == RemoteInstanceRow.peer_id)
             .where(RemoteInstanceRow.is_held)
@@ -93,5 +89,3 @@ class RemoteInstances(Repository):
             )
             for row in found
         )
-
-

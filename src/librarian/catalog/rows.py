@@ -14,6 +14,7 @@ from sqlalchemy import (
     Boolean,
     Integer,
     Row,
+    Select,
     String,
     Text,
     bindparam,
@@ -36,10 +37,13 @@ ColumnType = Text | BigInteger | Boolean
 #: A row that a statement found; its attributes are the columns that the statement selected, which types cannot say.
 Found: TypeAlias = Row[*tuple[Any, ...]]
 
+#: A statement that finds such rows.
+Chosen: TypeAlias = Select[*tuple[Any, ...]]
+
 TEXT = Text()
 BIGINT = BigInteger()
 BOOL = Boolean()
-__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "ColumnType", "Found", "one_of", "pack", "table_of"]
+__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "Chosen", "ColumnType", "Found", "one_of", "pack", "table_of"]
 
 
 def pack(rows: Iterable[Sequence[Cell]]) -> str:
@@ -64,9 +68,7 @@ def table_of(dialect: str, alias: str, **columns: ColumnType) -> Subquery:
         ]
         return select(*picks).select_from(each).subquery(alias)
     parameter = bindparam(alias, type_=Text())
-    each = func.jsonb_array_elements(cast(parameter, JSONB)).table_valued(
-        column("value", JSONB), name=f"{alias}_json"
-    )
+    each = func.jsonb_array_elements(cast(parameter, JSONB)).table_valued(column("value", JSONB), name=f"{alias}_json")
     picks = [
         cast(each.c.value.op("->>")(literal_column(str(i))), kind).label(name)
         for i, (name, kind) in enumerate(columns.items())

@@ -13,7 +13,7 @@ from librarian.names import FileId, PeerId, RuleId, RuleName
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from sqlalchemy import Row
+    from librarian.catalog import rows
 
 _COLUMNS = (
     RuleRow.id,
@@ -29,7 +29,7 @@ _COLUMNS = (
 )
 
 
-def _rule(row: Row[tuple[object, ...]]) -> Rule:
+def _rule(row: rows.Found) -> Rule:
     found = row._mapping
     return Rule(
         id=RuleId(found["id"]),
@@ -65,9 +65,7 @@ class Rules(Repository):
         )
         return tuple(_rule(row) for row in found)
 
-    async def put(
-        self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool
-    ) -> bool:
+    async def put(self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool) -> bool:
         """Write the rule, enabled; returns whether anything changed. A change is back-filled from the start."""
         before = await self.find(name)
         if before is not None and before.is_enabled and (before.peer_id, before.policy) == (peer, policy):
@@ -82,9 +80,7 @@ class Rules(Repository):
             "backfill_until": until,
         }
         if before is None:
-            await self._connection.execute(
-                insert(RuleRow).values(name=name, version=1, created_at=utc_now(), **values)
-            )
+            await self._connection.execute(insert(RuleRow).values(name=name, version=1, created_at=utc_now(), **values))
         else:
             await self._connection.execute(
                 update(RuleRow).where(RuleRow.id == before.id).values(version=RuleRow.version + 1, **values)

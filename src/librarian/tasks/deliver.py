@@ -7,11 +7,13 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from pydantic import TypeAdapter
+
 from librarian.checksum import Checksum
 from librarian.names import FileName
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import retry_delay, utc_now
-from librarian.wire.clones import Notice, NoticeAnswers, Notices
+from librarian.wire.clones import Notice, NoticeAnswers, Notices, NoticeState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_STATES: Final[TypeAdapter[NoticeState]] = TypeAdapter(NoticeState)
 #: Notices in one request.
 MOST_NOTICES: Final = 2048
 
@@ -137,10 +140,11 @@ def _why(answer: NoticeAnswer) -> str:
 
 def _notice(seq: int, note: Waiting) -> Notice:
     rest = json.loads(note.body)
+    state: NoticeState = _STATES.validate_python(note.state)
     return Notice.model_construct(
         seq=seq,
         subject=note.subject,
-        state=note.state,
+        state=state,
         name=FileName.trusted(rest["name"]),
         size=rest["size"],
         checksum=None if rest["checksum"] is None else Checksum.trusted(rest["checksum"]),

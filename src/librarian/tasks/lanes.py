@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from datetime import timedelta
 from typing import TYPE_CHECKING, Generic
 
 from librarian.errors import DatabaseUnavailable, LibrarianError, OwnedElsewhere

@@ -52,7 +52,9 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
     async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
         """Peers with which a transfer has not moved for a while."""
         since = now - self.policy.reconcile_after
-        return sorted({*await tx.outgoing.peers_in_doubt(since=since), *await tx.offers.peers_in_doubt(since=since, now=now)})
+        return sorted(
+            {*await tx.outgoing.peers_in_doubt(since=since), *await tx.offers.peers_in_doubt(since=since, now=now)}
+        )
 
     async def plan_for(self, tx: Transaction, peer: Peer) -> Doubts | None:
         """The transfers to ask about; they are not asked about again for a while."""
@@ -87,9 +89,7 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         for bell in ("send", "deliver", "ingest"):
             self.site.bells.ring(bell)
 
-    async def _settle_out(
-        self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Outgoing]]
-    ) -> None:
+    async def _settle_out(self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Outgoing]]) -> None:
         again = settled[Settlement.OFFER_AGAIN]
         failed = settled[Settlement.FAIL]
         tell = settled[Settlement.TELL_AGAIN]
@@ -98,20 +98,23 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         restarted = [t for t in again if t.state is TransferState.STAGED]
         await tx.outgoing.end(
             peer.id,
-            [Ending(uuid=t.uuid, state=TransferState.FAILED, code="settled", reason=_why(t)) for t in failed + restarted],
+            [
+                Ending(uuid=t.uuid, state=TransferState.FAILED, code="settled", reason=_why(t))
+                for t in failed + restarted
+            ],
         )
         await tx.outgoing.unbatch([t.uuid for t in again if t.state is not TransferState.STAGED])
         now = utc_now()
         await tx.copies_due.turn(
             peer.id,
-            [Turn(file_id=t.file_id, state=DueState.DUE, next_try_at=now, code="settled", reason=_why(t)) for t in again + failed],
+            [
+                Turn(file_id=t.file_id, state=DueState.DUE, next_try_at=now, code="settled", reason=_why(t))
+                for t in again + failed
+            ],
         )
         await tx.outbox.forget(peer.id, [t.uuid for t in tell + restarted])
         await tx.outbox.put(
-            [
-                note(peer.id, t.uuid, "staged", Assertion(name=t.name, size=t.size, checksum=t.checksum))
-                for t in tell
-            ]
+            [note(peer.id, t.uuid, "staged", Assertion(name=t.name, size=t.size, checksum=t.checksum)) for t in tell]
         )
         await tx.events.tell(
             [
@@ -120,9 +123,7 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
             ]
         )
 
-    async def _settle_in(
-        self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Incoming]]
-    ) -> None:
+    async def _settle_in(self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Incoming]]) -> None:
         every = [t.token for each in settled.values() for t in each]
         await tx.offers.ask_again(every, at=utc_now() + self.policy.reconcile_after)
         await tx.incoming.advance([t.id for t in settled[Settlement.STAGE]], to=TransferState.STAGED)
@@ -138,4 +139,3 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
 
 def _why(transfer: Outgoing) -> str:
     return f"it had not moved as {transfer.state.value}, and the peer tells otherwise"
-

@@ -207,9 +207,7 @@ class Send(LaneTask[Offer, Answered]):
             reason=reason,
         )
 
-    async def _batch(
-        self, tx: Transaction, plan: Offer, accepted: Sequence[tuple[Offered, Accepted]]
-    ) -> list[Turn]:
+    async def _batch(self, tx: Transaction, plan: Offer, accepted: Sequence[tuple[Offered, Accepted]]) -> list[Turn]:
         by_store: defaultdict[str, list[tuple[Offered, Accepted]]] = defaultdict(list)
         for item, verdict in accepted:
             by_store[verdict.store].append((item, verdict))
@@ -294,4 +292,3 @@ def _later(item: Offered, *, code: str, reason: str, cap: timedelta = timedelta(
 def _ended(item: Offered, verdict: Refused) -> Ending:
     # A refusal is final for this uuid: the next try is a new one.
     return Ending(uuid=item.uuid, state=TransferState.FAILED, code=verdict.code, reason=verdict.reason)
-

@@ -100,7 +100,7 @@ class Submit(LaneTask[Submission, str]):
 
     def _source(self, plan: Submission, transfer: Outgoing) -> Path | None:
         store = plan.sources.get(transfer.file_id)
-        return None if store is None else self.site.stores[store].path_of(transfer.name)
+        return None if store is None else self.site.stores.lookup(store).path_of(transfer.name)
 
 
 def _entry_point(peer: Peer, batch: Batch) -> EntryPoint | None:

@@ -182,4 +182,3 @@ def _judge(running: Running, refused: Sequence[FrameRefusal]) -> None:
         raise PeerUnavailable(
             f"{running.job.peer} cannot take content now: {passing.problem.message}", remedy=passing.problem.remedy
         )
-

@@ -9,19 +9,18 @@ import os
 import stat
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from librarian.errors import PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
 from librarian.states import Kind
-from librarian.transfers.base import Item
 from librarian.transfers.tasks import InProcessEngine, Running, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-    from librarian.transfers.base import Job
+    from librarian.transfers.base import Item, Job
 
 #: Copied by one thread before it says how far it is.
 SLICE_BYTES: Final = 64 * 1024**2
@@ -36,6 +35,9 @@ FICLONE: Final = 0x40049409
 _UNABLE: Final = frozenset(
     {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EBADF, errno.EPERM, errno.ETXTBSY}
 )
+
+
+_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
 
 
 class LocalEngine(InProcessEngine):
@@ -90,23 +92,23 @@ def _grouped(items: list[Item]) -> Iterator[list[Item]]:
 
 def _copy_group(job: Job, items: list[Item], tell: _Teller) -> list[tuple[Item, str]]:
     """Copy *items*; returns those that cannot be copied, with the reason."""
+    staging = Path(job.staging)
+    if not staging.is_dir():
+        raise PeerUnavailable(
+            f"the staging {staging} of {job.peer} is not there",
+            remedy="Mount it, or accept the peer's entry points anew.",
+        )
     failed: list[tuple[Item, str]] = []
     for item in items:
-        directory = os.path.join(job.staging, item.token)
         if item.source is None:
             failed.append((item, "no healthy copy of it is left at the sender"))
             continue
-        if not os.path.isdir(job.staging):
-            raise PeerUnavailable(
-                f"the staging {job.staging} of {job.peer} is not there",
-                remedy="Mount it, or accept the peer's entry points anew.",
-            )
         try:
-            _copy_item(item, item.source, os.path.join(directory, "payload"), tell)
+            _copy_item(item, item.source, staging / item.token / "payload", tell)
         except FileNotFoundError as error:
             failed.append((item, f"it is not there: {error.filename}"))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE):
+            if error.errno in _PASSING:
                 raise PeerUnavailable(
                     f"cannot copy into the staging of {job.peer}: {error.strerror}",
                     remedy="Free space there, or repair the mount; the copy goes on by itself.",
@@ -115,20 +117,20 @@ def _copy_group(job: Job, items: list[Item], tell: _Teller) -> list[tuple[Item, 
     return failed
 
 
-def _copy_item(item: Item, source: Path, target: str, tell: _Teller) -> None:
+def _copy_item(item: Item, source: Path, target: Path, tell: _Teller) -> None:
     if item.kind is Kind.FILE:
-        _copy_file(os.fspath(source), target, tell)
+        _copy_file(source, target, tell)
         return
-    os.makedirs(target, exist_ok=True)
+    target.mkdir(exist_ok=True)
     for directory, names, files in os.walk(source):
-        there = os.path.join(target, os.path.relpath(directory, source))
+        there = target / Path(directory).relative_to(source)
         for name in names:
-            os.makedirs(os.path.join(there, name), exist_ok=True)
+            (there / name).mkdir(exist_ok=True)
         for name in files:
-            _copy_file(os.path.join(directory, name), os.path.join(there, name), tell)
+            _copy_file(Path(directory, name), there / name, tell)
 
 
-def _copy_file(source: str, target: str, tell: _Teller) -> None:
+def _copy_file(source: Path, target: Path, tell: _Teller) -> None:
     read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         size = os.fstat(read).st_size
@@ -137,7 +139,7 @@ def _copy_file(source: str, target: str, tell: _Teller) -> None:
         try:
             there = os.fstat(write)
             if not stat.S_ISREG(there.st_mode):
-                raise OSError(errno.EINVAL, "the target is not a regular file", target)
+                raise OSError(errno.EINVAL, "the target is not a regular file", str(target))
             _fill(read, write, at=min(there.st_size, size), size=size, tell=tell)
             if there.st_size > size:
                 os.ftruncate(write, size)

@@ -11,7 +11,7 @@ from librarian.policies import ClonePolicy
 from librarian.states import OPEN, Role
 from librarian.web import streams
 from librarian.web.frames import ContentIntake, FrameReader, staged_content
-from librarian.web.route import Answer, Call, Route
+from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.wire.clones import (
     AskContent,
     AskStates,
@@ -39,7 +39,7 @@ _PEERS: Final = frozenset({Role.UPSTREAM, Role.CALLBACK})
 _LIST_BYTES: Final = 16 * 1024**2
 
 
-async def _caller(tx: Transaction, call: Call[object, object]) -> Peer:
+async def _caller(tx: Transaction, call: Call[Body, Query]) -> Peer:
     """The peer that calls: its account carries its site's name.
 
     Raises
@@ -58,7 +58,7 @@ async def _caller(tx: Transaction, call: Call[object, object]) -> Peer:
     return peer
 
 
-async def _peer_of(call: Call[object, object]) -> Peer:
+async def _peer_of(call: Call[Body, Query]) -> Peer:
     async with call.site.catalog.read() as tx:
         return await _caller(tx, call)
 
@@ -96,9 +96,7 @@ async def take_notices(call: Call[Notices, None]) -> Answer:
     guard.step("notice applied but unacknowledged")
     for bell in heard.bells:
         call.site.bells.ring(bell)
-    return Answer(
-        body=NoticeAnswers(answers=heard.answers, seen_epoch=heard.seen_epoch, seen_seq=heard.seen_seq)
-    )
+    return Answer(body=NoticeAnswers(answers=heard.answers, seen_epoch=heard.seen_epoch, seen_seq=heard.seen_seq))
 
 
 async def tell_states(call: Call[AskStates, None]) -> Answer:

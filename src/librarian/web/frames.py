@@ -167,9 +167,7 @@ class ContentIntake:
     async def _admit(self, joined: set[str]) -> None:
         async with self._site.catalog.begin() as tx:
             rows = await tx.incoming.with_tokens(self._tokens)
-            mine = [
-                row for row in rows if row.peer_id == self._peer.id and row.state in OPEN and row.uuid in joined
-            ]
+            mine = [row for row in rows if row.peer_id == self._peer.id and row.state in OPEN and row.uuid in joined]
             new = [row.id for row in mine if row.state is TransferState.INITIATED]
             await tx.incoming.advance(new, to=TransferState.ONGOING)
         self._rows = {row.token: row for row in mine}
@@ -178,7 +176,7 @@ class ContentIntake:
             if row.state is not TransferState.INITIATED:
                 begun.setdefault(row.store, []).append(row.token)
         for store, tokens in begun.items():
-            self._written |= await self._site.stores[store].staged_sizes(tokens)
+            self._written |= await self._site.stores.lookup(store).staged_sizes(tokens)
 
     async def _frame(self, header: FrameHeader) -> None:
         try:
@@ -230,7 +228,7 @@ class ContentIntake:
         )
 
     async def _directories(self, header: FrameHeader, target: _Target) -> None:
-        store = self._site.stores[target.row.store]
+        store = self._site.stores.lookup(target.row.store)
         try:
             paths = [MemberPath(path) for path in header.directories or ()]
             await store.make_book_directories(target.row.token, paths)
@@ -263,7 +261,7 @@ class ContentIntake:
 
     async def _write(self, store: StoreName, frames: Sequence[tuple[Token, MemberPath | None, bytes]]) -> None:
         try:
-            outcomes = await self._site.stores[store].write_small(frames)
+            outcomes = await self._site.stores.lookup(store).write_small(frames)
         except LibrarianError as error:
             outcomes = [error] * len(frames)
         for (token, member, _), outcome in zip(frames, outcomes, strict=True):
@@ -275,7 +273,7 @@ class ContentIntake:
         self._refused.append(FrameRefusal(token=token, path=member, problem=problem))
 
     async def _stream(self, header: FrameHeader, target: _Target) -> None:
-        store = self._site.stores[target.row.store]
+        store = self._site.stores.lookup(target.row.store)
         pieces = self._reader.pieces(header.size)
         try:
             await store.write(
@@ -296,16 +294,14 @@ class ContentIntake:
         """Write down what has arrived: it counts as progress, and its room is no longer promised."""
         self._noted_at = time.monotonic()
         rows = [self._rows[token] for token in self._touched]
-        seen = [
-            Seen(
-                id=row.id,
-                reserved=max(0, factor_of(self._site.stores[row.store]) * row.size - self._written.get(row.token, 0)),
-            )
-            for row in rows
-        ]
+        seen = [Seen(id=row.id, reserved=self._still_needed(row)) for row in rows]
         self._touched.clear()
         async with self._site.catalog.begin() as tx:
             await tx.claims.saw(seen)
+
+    def _still_needed(self, row: Incoming) -> int:
+        factor = factor_of(self._site.stores.lookup(row.store))
+        return max(0, factor * row.size - self._written.get(row.token, 0))
 
     async def _settle(self) -> None:
         """On every way out: nothing is written after the request, and what arrived is noted."""
@@ -331,7 +327,7 @@ async def staged_content(site: Site, rows: Sequence[Incoming]) -> dict[Token, di
         by_store.setdefault(row.store, []).append(row.token)
     found: dict[Token, dict[MemberPath | None, int]] = {row.token: {} for row in rows}
     for name, tokens in by_store.items():
-        store = site.stores[name]
+        store = site.stores.lookup(name)
         begun = await store.staged_sizes(tokens)
         for token in begun:
             found[token] = await store.staged_members(token)

@@ -8,10 +8,18 @@ from librarian import peers, replication
 from librarian.catalog.copies_due import due_subject
 from librarian.catalog.records import Happening
 from librarian.client.address import Address
-from librarian.errors import BadName, BadRequest, ConfigurationError, Conflict, LibrarianError, NotFound, PeerUnavailable
+from librarian.errors import (
+    BadName,
+    BadRequest,
+    ConfigurationError,
+    Conflict,
+    LibrarianError,
+    NotFound,
+    PeerUnavailable,
+)
 from librarian.names import SiteName
 from librarian.states import Reach, Role
-from librarian.web.route import Answer, Call, Route
+from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PinnedEntryPoint, PutPeer
 
 if TYPE_CHECKING:
@@ -23,7 +31,7 @@ if TYPE_CHECKING:
 _ADMIN: Final = frozenset({Role.ADMIN})
 
 
-def _named(call: Call[object, object]) -> SiteName:
+def _named(call: Call[Body, Query]) -> SiteName:
     try:
         return SiteName(call.request.match_info["name"])
     except BadName as error:
@@ -163,7 +171,7 @@ async def _look(name: SiteName, offered: OfferedSite) -> tuple[EntryPoint, ...]:
     return await peers.usable_entry_points(offered)
 
 
-async def _tell(tx: Transaction, name: SiteName, call: Call[object, object], what: str, *, why: str = "") -> None:
+async def _tell(tx: Transaction, name: SiteName, call: Call[Body, Query], what: str, *, why: str = "") -> None:
     await tx.events.tell([Happening(subject=f"peer:{name}", what=what, who=call.caller.name, why=why)])
 
 
