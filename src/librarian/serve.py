@@ -12,7 +12,7 @@ import ssl
 import stat
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiohttp import web
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from librarian.site import Site
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BACKLOG: Final = 512
 #: How long the exit waits for what a library left behind, before it ends the process regardless.
@@ -89,7 +91,10 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> bool
         supervisor = Supervisor(site, all_tasks(site))
         supervisor.start()
         log.info(
-            "Site %s serves %s", site.name, _url(site.settings, listener), extra={"event": "serving", "pid": os.getpid()}
+            "Site %s serves %s",
+            site.name,
+            _url(site.settings, listener),
+            extra={"event": "serving", "pid": os.getpid()},
         )
         watch = asyncio.create_task(site.ownership.watch(), name="ownership")
         is_lost = not await _unless(stop, watch, quiet=True) and watch.done()
@@ -102,10 +107,10 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> bool
         return False
 
 
-async def _unless(stop: asyncio.Event, work: asyncio.Future[object], *, quiet: bool = False) -> bool:
+async def _unless(stop: asyncio.Event, work: asyncio.Future[T], *, quiet: bool = False) -> bool:
     """Wait for *work* unless *stop* comes first; returns whether *work* ended well. Cancelled work is awaited."""
     stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({stopping, work}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait((stopping, work), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not work.done():
         work.cancel()

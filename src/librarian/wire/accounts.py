@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
 from librarian.states import Role
-from librarian.wire.base import AccountText, Request, Response
+from librarian.wire.base import AccountText, Request, Response, Secret
 
 RoleSet = Annotated[frozenset[Role], Field(min_length=1, max_length=8, description="What the account may do.")]
-Password = Annotated[SecretStr, Field(description="8 characters to 256 bytes of UTF-8, without control characters.")]
+Password = Annotated[Secret, Field(description="8 characters to 256 bytes of UTF-8, without control characters.")]
 
 
 class CreateAccount(Request):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 from pydantic.functional_validators import AfterValidator
 
 from librarian.checksum import Checksum
@@ -32,7 +32,10 @@ ChecksumText = Annotated[
 ]
 Size = Annotated[int, Field(ge=0, le=BIGGEST, description="Bytes.")]
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
-Plain = PlainSerializer(str, return_type=str)
+#: Shown by no ``repr``, and yet sent: the one place where it is read is the body of the request.
+Secret = Annotated[
+    SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), return_type=str, when_used="json")
+]
 
 
 class Request(BaseModel):

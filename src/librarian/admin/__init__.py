@@ -1,0 +1,1 @@
+"""``python -m librarian.admin``: what the operators of a site do."""

@@ -1,0 +1,114 @@
+"""``peer``: other librarians."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from librarian.admin.arguments import checked, read_secret
+from librarian.admin.reach import reach
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app, size_text
+from librarian.client import segment
+from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PutPeer
+
+app = new_app("Other librarians.")
+
+Name = Annotated[str, typer.Argument(help="The peer's site name.")]
+
+
+@app.command("add")
+@awaited
+async def add(
+    context: typer.Context,
+    name: Name,
+    url: Annotated[str, typer.Argument(help="Its base URL.")],
+    user: Annotated[str, typer.Option("--user", help="Our account at the peer.")],
+    password_file: Annotated[str, typer.Option("--password-file", help="That account's password; '-' reads stdin.")],
+    accept: Annotated[list[str] | None, typer.Option("--accept", help="A name prefix that we accept from it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add a peer, or change where and as whom it is called; its entry points are read and pinned.
+
+    Example: python -m librarian.admin peer add nersc https://nersc.example --user chajnantor --password-file secret
+    """
+    body = checked(PutPeer, url=url, username=user, password=read_secret(password_file), accepts=accept or [""])
+    async with reach(context.obj) as client:
+        peer = await client.request("PUT", f"/peers/{segment(name)}", body=body, answer=PeerDescription)
+    ways = [f"  store '{e.store}' by {e.engine}: {e.address or e.staging}" for e in peer.entry_points]
+    text = "\n".join([f"Added the peer '{peer.name}' at {peer.url}.", *ways])
+    Terminal(is_json=as_json).one(peer, text=text)
+
+
+@app.command("list")
+@awaited
+async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
+    """List every peer, with what is still due there.
+
+    Example: python -m librarian.admin peer list
+    """
+    async with reach(context.obj) as client:
+        found = await client.request("GET", "/peers", answer=PeerList)
+    columns = [
+        Column(title="name"),
+        Column(title="url"),
+        Column(title="enabled"),
+        Column(title="files due", is_number=True),
+        Column(title="bytes due", is_number=True),
+        Column(title="trouble"),
+    ]
+    rows = [
+        (
+            (
+                peer.name,
+                peer.url,
+                "yes" if peer.is_enabled else "no",
+                f"{peer.due_files:,}",
+                size_text(peer.due_bytes),
+                peer.held_because or peer.trouble or "-",
+            ),
+            peer,
+        )
+        for peer in found.peers
+    ]
+    Terminal(is_json=as_json).table(columns, rows)
+
+
+@app.command("enable")
+@awaited
+async def enable(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Send to the peer again.
+
+    Example: python -m librarian.admin peer enable nersc
+    """
+    await _switch(context, name, is_enabled=True, as_json=as_json)
+
+
+@app.command("disable")
+@awaited
+async def disable(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Send nothing to the peer, and accept nothing from it, until it is enabled again.
+
+    Example: python -m librarian.admin peer disable nersc
+    """
+    await _switch(context, name, is_enabled=False, as_json=as_json)
+
+
+@app.command("remove")
+@awaited
+async def remove(context: typer.Context, name: Name) -> None:
+    """Forget a peer; refused while the catalog counts on it.
+
+    Example: python -m librarian.admin peer remove nersc
+    """
+    async with reach(context.obj) as client:
+        await client.request("DELETE", f"/peers/{segment(name)}", answer=type(None))
+    Terminal().line(f"Removed the peer '{name}'.")
+
+
+async def _switch(context: typer.Context, name: str, *, is_enabled: bool, as_json: bool) -> None:
+    body = ChangePeer(is_enabled=is_enabled)
+    async with reach(context.obj) as client:
+        peer = await client.request("PATCH", f"/peers/{segment(name)}", body=body, answer=PeerDescription)
+    text = f"The peer '{peer.name}' is {'enabled' if peer.is_enabled else 'disabled'}."
+    Terminal(is_json=as_json).one(peer, text=text)
