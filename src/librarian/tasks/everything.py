@@ -1,0 +1,32 @@
+"""Every task of a site, for the supervisor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from librarian.tasks.backfill import Backfill
+from librarian.tasks.deliver import Deliver
+from librarian.tasks.housekeeping import Housekeeping
+from librarian.tasks.ingest import Ingest
+from librarian.tasks.poll import Poll
+from librarian.tasks.reconcile import Reconcile
+from librarian.tasks.send import Send
+from librarian.tasks.submit import Submit
+
+if TYPE_CHECKING:
+    from librarian.site import Site
+    from librarian.tasks.supervisor import AnyTask
+
+
+def all_tasks(site: Site) -> list[AnyTask]:
+    """Every task, with its policy from the settings."""
+    return [
+        Ingest(site),
+        Housekeeping(site),
+        Backfill(site),
+        Send(site),
+        Submit(site),
+        Poll(site),
+        Deliver(site),
+        Reconcile(site),
+    ]

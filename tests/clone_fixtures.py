@@ -1,0 +1,200 @@
+"""Two or more real sites in one process, served on loopback, with accounts at each other and rules between them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from librarian import intake, replication
+from librarian.catalog.incoming_rows import Commit
+from librarian.checksum import Algorithm, Checksum
+from librarian.names import FileName, RuleName, SiteName
+from librarian.openings import UploadRequest
+from librarian.policies import ClonePolicy, RulePolicy
+from librarian.site import Site
+from librarian.states import Kind, Role
+from librarian.tasks.backfill import Backfill
+from librarian.tasks.deliver import Deliver
+from librarian.tasks.ingest import Ingest
+from librarian.tasks.poll import Poll
+from librarian.tasks.reconcile import Reconcile
+from librarian.tasks.send import Send
+from librarian.tasks.submit import Submit
+from librarian.tasks.supervisor import Supervisor
+from tests.site_fixtures import Live, create_account, opened_site, password_of, served
+
+#: Tests wait for what must happen, never for time to pass; this is when they stop hoping.
+PATIENCE = 30.0
+POLICY = ClonePolicy(interval=timedelta(milliseconds=200), reconcile_after=timedelta(seconds=2))
+
+
+@dataclass(frozen=True)
+class AnyRule:
+    """A rule as settings would state it."""
+
+    name: str
+    policy: RulePolicy
+
+
+def clone_tasks(site: Site, policy: ClonePolicy = POLICY):
+    return [
+        Ingest(site),
+        Backfill(site, policy),
+        Send(site, policy),
+        Submit(site, policy),
+        Poll(site, policy),
+        Deliver(site, policy),
+        Reconcile(site, policy),
+    ]
+
+
+@dataclass
+class Party:
+    """One site of a test: opened, served, its tasks running or not."""
+
+    live: Live
+    folder: Path
+    rules: list[AnyRule] = field(default_factory=list)
+
+    @property
+    def site(self) -> Site:
+        return self.live.site
+
+    @property
+    def name(self) -> SiteName:
+        return self.site.name
+
+    async def knows(self, other: "Party", *, url: str | None = None, accepts: Sequence[str] = ("",)) -> None:
+        """Add *other* as a peer, over HTTP as an administrator would."""
+        reply = await self.live.call(
+            "PUT",
+            f"/api/v1/peers/{other.name}",
+            body={
+                "url": url or other.live.url,
+                "username": self.name,
+                "password": password_of(self.name),
+                "accepts": list(accepts),
+            },
+        )
+        assert reply.status == 200, reply.raw
+
+    async def replicates_to(self, other: "Party", *, engines=("http",), match=("*",), **more) -> None:
+        """A rule of ours: files that match must be at *other*."""
+        policy = RulePolicy(peer=other.name, match=match, engines=engines, **more)
+        self.rules.append(AnyRule(RuleName(f"to-{other.name}"), policy))
+        async with self.site.catalog.begin() as tx:
+            await replication.sync_rules(tx, self.rules)
+        self.site.bells.ring("backfill")
+        self.site.bells.ring("send")
+
+    async def upload(self, files: dict[str, bytes]) -> None:
+        """Upload *files* and wait until each is verified; an ingest task must be running."""
+        await self._upload({name: (Kind.FILE, content) for name, content in files.items()})
+
+    async def upload_book(self, name: str, members: dict[str, bytes]) -> None:
+        await self._upload({name: (Kind.BOOK, members)})
+
+    async def _upload(self, payloads) -> None:
+        admin = await self._account()
+        requests = [
+            UploadRequest(name=FileName(name), size=_size(content), kind=kind)
+            for name, (kind, content) in payloads.items()
+        ]
+        uploads = await intake.open_uploads(self.site, admin, requests)
+        commits = []
+        for upload, (_, content) in zip(uploads, payloads.values(), strict=True):
+            place = self.site.stores.lookup(upload.store).staging_path(upload.token)
+            _lay(place, content)
+            measured = await self.site.pool.measure(place, Algorithm.XXH3)
+            commits.append(Commit(uuid=upload.uuid, checksum=Checksum(measured.checksum)))
+        await intake.commit_uploads(self.site, admin, commits)
+        settled = await intake.wait_until_settled(self.site, [c.uuid for c in commits], timedelta(seconds=PATIENCE))
+        assert {upload.state.value for upload in settled.values()} == {"completed"}, settled
+
+    async def _account(self):
+        async with self.site.catalog.read() as tx:
+            return await tx.accounts.get("admin")
+
+    async def file(self, name: str):
+        async with self.site.catalog.read() as tx:
+            return (await tx.files.named([FileName(name)])).get(FileName(name))
+
+    async def remote_instances(self, names: Sequence[str]) -> dict[str, set[str]]:
+        """Which peers hold each of *names*, as this site knows."""
+        async with self.site.catalog.read() as tx:
+            files = await tx.files.named([FileName(name) for name in names])
+            found = await tx.remote_instances.of_files([file.id for file in files.values()])
+        of_id = {file.id: name for name, file in files.items()}
+        held: dict[str, set[str]] = {name: set() for name in names}
+        for instance in found:
+            held[of_id[instance.file_id]].add(instance.peer)
+        return held
+
+    async def dues(self, names: Sequence[str]):
+        async with self.site.catalog.read() as tx:
+            files = await tx.files.named([FileName(name) for name in names])
+            return await tx.copies_due.of_files([file.id for file in files.values()])
+
+    async def outgoing(self):
+        async with self.site.catalog.read() as tx:
+            return await tx.outgoing.page(before=None, peer=None, states=(), limit=1000)
+
+    async def incoming(self):
+        async with self.site.catalog.read() as tx:
+            return await tx.offers.page(before=None, peer=None, states=(), limit=1000)
+
+    async def alerts(self):
+        async with self.site.catalog.read() as tx:
+            return await tx.alerts.open_ones()
+
+    async def knows_copies_at(self, other: "Party", names: Sequence[str]) -> None:
+        """Wait until each of *names* is known to be at *other*."""
+
+        async def all_there() -> bool:
+            held = await self.remote_instances(names)
+            return all(other.name in peers for peers in held.values())
+
+        await until(all_there)
+
+
+def _size(content) -> int:
+    return sum(map(len, content.values())) if isinstance(content, dict) else len(content)
+
+
+def _lay(place: Path, content) -> None:
+    if isinstance(content, bytes):
+        place.write_bytes(content)
+        return
+    place.mkdir()
+    for path, each in content.items():
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(each)
+
+
+async def until(condition: Callable, *, patience: float = PATIENCE) -> None:
+    """Ask *condition* again and again until it holds."""
+    async with asyncio.timeout(patience):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def party(url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True) -> AsyncIterator[Party]:
+    """A site called *name*, served, its tasks running."""
+    async with AsyncExitStack() as stack:
+        site = await stack.enter_async_context(opened_site(url, folder, name=name))
+        await create_account(site, "admin", Role.ADMIN)
+        live = await stack.enter_async_context(served(site))
+        if tasks:
+            await stack.enter_async_context(Supervisor(site, clone_tasks(site, policy)))
+        yield Party(live, folder)
+
+
+async def acquaint(sender: Party, receiver: Party) -> None:
+    """Accounts at each other, and peers: *sender* may offer to *receiver*, which may settle what it was offered."""
+    await create_account(receiver.site, sender.name, Role.UPSTREAM)
+    await create_account(sender.site, receiver.name, Role.CALLBACK)
+    await sender.knows(receiver)
+    await receiver.knows(sender)

@@ -1,0 +1,33 @@
+"""Databases for several sites at once, and a pair of sites that know each other."""
+
+import pytest
+
+from tests.clone_fixtures import acquaint, party
+
+#: A chain of three sites is the longest here.
+SITES = 3
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def urls(request, databases, tmp_path):
+    """Fresh, migrated catalogs for several sites, all of one kind; made here since that cannot be done in a loop."""
+    if request.param == "sqlite":
+        yield [databases.new_sqlite(tmp_path / f"catalog-{number}.sqlite") for number in range(SITES)]
+        return
+    if databases.cluster is None:
+        pytest.skip("needs: PostgreSQL")
+    names = [databases.new_postgresql() for _ in range(SITES)]
+    yield [databases.cluster.url(name) for name in names]
+    for name in names:
+        databases.cluster.drop(name)
+
+
+@pytest.fixture
+async def pair(urls, tmp_path):
+    """chajnantor sends, nersc receives; they know each other."""
+    async with (
+        party(urls[0], tmp_path / "chajnantor", "chajnantor") as sender,
+        party(urls[1], tmp_path / "nersc", "nersc") as receiver,
+    ):
+        await acquaint(sender, receiver)
+        yield sender, receiver
