@@ -24,7 +24,7 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from librarian import guard
-from librarian.checksum import Algorithm, Checksum, Measured, measured_file, parse_lines
+from librarian.checksum import Algorithm, Checksum, Measured, Seen, measured_file, parse_lines
 from librarian.checksum_worker import LENGTHS, Header, frame, measure_small, pack_chunk
 from librarian.errors import Bug, Draining, LibrarianError, NotFound, SourceChanged, Unavailable, UnsupportedMember
 from librarian.states import Kind
@@ -33,13 +33,15 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
     from pathlib import Path
 
-    from librarian.checksum import MemberDigest, Seen
+    from librarian.checksum import MemberDigest
     from librarian.checksum_worker import Found
 
 log = logging.getLogger(__name__)
 
-#: Payloads that one trip to a thread looks at; more make several trips, side by side.
+#: Payloads that one trip to a thread looks at. More go to the workers: two threads would wait for each other.
 TRIP_ITEMS: Final = 1024
+#: Payloads that one trip to a worker looks at; its answer is read within a millisecond.
+SLICE_ITEMS: Final = 128
 #: A chunk is given to this many workers before its loss is no accident.
 ATTEMPTS: Final = 2
 #: Seconds that a killed worker may take to end; one in a dead mount never does.
@@ -90,8 +92,24 @@ def _hash_job(book: str | None, algorithm: Algorithm) -> Header:
 
 
 def _refused(answer: Header) -> LibrarianError:
-    refusal = _REFUSALS.get(str(answer["error"]), Bug)
-    return refusal(str(answer["message"]), remedy=str(answer["remedy"]))
+    return _refusal(str(answer["error"]), str(answer["message"]), str(answer["remedy"]))
+
+
+def _refusal(code: str, message: str, remedy: str) -> LibrarianError:
+    return _REFUSALS.get(code, Bug)(message, remedy=remedy)
+
+
+def _found(written: list[str | int] | None) -> Found:
+    match written:
+        case None:
+            return None
+        case ["measured", int(size), str(checksum)]:
+            return Measured(kind=Kind.FILE, size=size, checksum=Checksum.trusted(checksum))
+        case ["seen", str(path), int(size), int(mtime_ns), int(inode)]:
+            return Seen(path, size, mtime_ns, inode)
+        case ["refused", str(code), str(message), str(remedy)]:
+            return _refusal(code, message, remedy)
+    raise Bug(f"a worker answered {written!r:.120}")
 
 
 def _await_ends(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -247,8 +265,11 @@ class ChecksumPool:
         answers: dict[int, Measured | LibrarianError] = {}
         large: list[tuple[int, Seen | None]] = []
 
+        step = TRIP_ITEMS if len(pairs) <= TRIP_ITEMS else SLICE_ITEMS
+        look_at_slice = self._look if step == TRIP_ITEMS else self._look_in_worker
+
         async def look(start: int) -> None:
-            for index, found in enumerate(await self._look(pairs[start : start + TRIP_ITEMS]), start):
+            for index, found in enumerate(await look_at_slice(pairs[start : start + step]), start):
                 if isinstance(found, (Measured, LibrarianError)):
                     answers[index] = found
                 else:
@@ -260,7 +281,7 @@ class ChecksumPool:
             except LibrarianError as error:
                 answers[index] = error
 
-        await self._side_by_side(partial(look, start) for start in range(0, len(pairs), TRIP_ITEMS))
+        await self._side_by_side(partial(look, start) for start in range(0, len(pairs), step))
         act.pass_midway()
         await self._side_by_side(partial(measure_one, *each) for each in large)
         return [answers[index] for index in range(len(pairs))]
@@ -273,6 +294,11 @@ class ChecksumPool:
             )
         finally:
             stop.set()
+
+    async def _look_in_worker(self, items: Sequence[tuple[Path, Algorithm]]) -> list[Found]:
+        body = json.dumps([(str(path), algorithm) for path, algorithm in items]).encode()
+        answer = await self._run({"job": "look"}, [body], _Act(is_midway=True))
+        return [_found(each) for each in json.loads(answer.body)]
 
     async def _measure_large(self, path: Path, algorithm: Algorithm, found: Seen | None, act: _Act) -> Measured:
         if found is not None:

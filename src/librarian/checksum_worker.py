@@ -1,8 +1,8 @@
 """The process that hashes: serves one job after another from the socket on its standard input.
 
-A frame is two lengths, a JSON header and a body. Jobs: ``plan`` walks a book into chunks, ``hash`` reads one chunk,
-``fold`` makes a book's lines into its checksum. Chunks and lines pass through the pool unopened, so the event loop
-never works through a hundred thousand members at once.
+A frame is two lengths, a JSON header and a body. Jobs: ``look`` measures files that are small, ``plan`` walks a book
+into chunks, ``hash`` reads one chunk, ``fold`` makes a book's lines into its checksum. Chunks and lines pass through
+the pool unopened, so the event loop never works through a hundred thousand members at once.
 
 Started as ``python -m librarian.checksum_worker <pid of the pool>``, by the pool only.
 """
@@ -17,6 +17,7 @@ import socket
 import stat
 import struct
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -38,9 +39,9 @@ from librarian.checksum import (
     walk_book,
 )
 from librarian.errors import LibrarianError
+from librarian.states import Kind
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Sequence
 
 #: A measured payload, why not, or that it is not small: as seen for a file, None for a book.
@@ -114,6 +115,15 @@ def _measure_if_small(path: Path, algorithm: Algorithm, reader: Reader) -> Measu
         os.close(root)
 
 
+def pack_found(found: Found) -> list[str | int] | None:
+    """What a worker writes of *found*: a file's size and checksum, a refusal, a large file; None for any book."""
+    if isinstance(found, Measured):
+        return ["measured", found.size, found.checksum] if found.kind is Kind.FILE else None
+    if isinstance(found, LibrarianError):
+        return ["refused", found.code, found.message, found.remedy]
+    return None if found is None else ["seen", *found]
+
+
 class Pipe:
     """The worker's end of the socket."""
 
@@ -155,6 +165,12 @@ class _Progress:
             self._pipe.send({"progress": self._unsaid})
             self._unsaid = 0
             self._spoke_at = time.monotonic()
+
+
+def _look(pipe: Pipe, body: bytes) -> None:
+    items = [(Path(path), Algorithm(algorithm)) for path, algorithm in json.loads(body)]
+    found = measure_small(items, threading.Event())
+    pipe.send({"done": None}, json.dumps([pack_found(each) for each in found]).encode())
 
 
 def _plan(pipe: Pipe, book: Path) -> None:
@@ -229,6 +245,8 @@ def serve_job(pipe: Pipe) -> None:
     header, body = pipe.receive()
     try:
         match header["job"]:
+            case "look":
+                _look(pipe, body)
             case "plan":
                 _plan(pipe, Path(str(header["book"])))
             case "hash":
