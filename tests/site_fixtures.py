@@ -101,7 +101,7 @@ def _settings(database_url: str, folder: Path, name: str, stores: tuple[str, ...
 @asynccontextmanager
 async def served(site: Site, **options) -> AsyncIterator[Live]:
     """Serve *site* on loopback; *options* go to ``create_app``."""
-    runner = make_runner(create_app(site, **options))
+    runner = make_runner(create_app(site, **options), lingering=timedelta(milliseconds=100))
     await runner.setup()
     place = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
     await place.start()

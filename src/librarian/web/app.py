@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -11,7 +12,6 @@ from librarian.web import site as site_routes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from librarian.catalog.records import Account
     from librarian.site import Site
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 #: A file name of 1,024 bytes and a member path of 2,048, every byte escaped as three, must fit in one line.
 LINE_BYTES: Final = 16 * 1024
+LINGERING: Final = timedelta(seconds=5)
 
 
 def create_app(
@@ -50,8 +51,11 @@ def create_app(
     return app
 
 
-def make_runner(app: web.Application) -> web.AppRunner:
-    """A runner for *app*: long names fit into the request line, and we write our own access log."""
+def make_runner(app: web.Application, *, lingering: timedelta = LINGERING) -> web.AppRunner:
+    """A runner for *app*: long names fit into the request line, and we write our own access log.
+
+    *lingering*: how long what a refused client still sends is read and thrown away, so that it sees the refusal.
+    """
     return web.AppRunner(
         app,
         access_log=None,
@@ -60,4 +64,5 @@ def make_runner(app: web.Application) -> web.AppRunner:
         keepalive_timeout=75,
         handler_cancellation=False,
         shutdown_timeout=5,
+        lingering_time=lingering.total_seconds(),
     )
