@@ -57,7 +57,7 @@ def main(config: Path | None) -> int:
     logging.shutdown()
     if is_lost:
         # No thread and no act of this process may survive: it is not the owner any more.
-        os.execv(sys.executable, sys.orig_argv)
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that are stuck in a dead mount would hold up an ordinary exit for ever.
@@ -97,8 +97,8 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> bool
             extra={"event": "serving", "pid": os.getpid()},
         )
         watch = asyncio.create_task(site.ownership.watch(), name="ownership")
-        is_lost = not await _unless(stop, watch, quiet=True) and watch.done()
-        if is_lost:
+        await _unless(stop, watch, quiet=True)
+        if not watch.cancelled():
             log.error("Cannot go on as the owner of this catalog: %s", watch.exception())
             return True
         log.info("Draining: no new work, what is under way ends or is released")

@@ -54,7 +54,7 @@ async def back_up(url: str, target: Path, *, password: str | None = None) -> Non
         The copy could not be made; nothing is left at *target*.
     """
     forbid_io_in_transaction("back up")
-    if target.exists():
+    if await asyncio.to_thread(target.exists):
         raise Conflict(f"{target} exists", remedy="Name a file that does not; backups are never overwritten.")
     partial = target.with_name(target.name + ".partial")
     partial.unlink(missing_ok=True)
@@ -70,9 +70,11 @@ async def back_up(url: str, target: Path, *, password: str | None = None) -> Non
 
 def _copy_sqlite(source: str, target: str) -> None:
     try:
-        with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as here:
-            with closing(sqlite3.connect(target)) as there:
-                here.backup(there)
+        with (
+            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as here,
+            closing(sqlite3.connect(target)) as there,
+        ):
+            here.backup(there)
     except sqlite3.Error as error:
         raise DatabaseUnavailable(
             f"cannot copy {source}: {error}", remedy="Check that it exists, and that the target has room."

@@ -58,14 +58,15 @@ class SiteIdentity(Repository):
         )
         return counted.scalar_one()
 
-    async def mark_restored(self, why: str, *, at_least: int = 0) -> SiteRecord:
+    async def mark_restored(self, why: str, *, at_least: int = 0, beyond_epoch: int = 0) -> SiteRecord:
         """Note that this catalog is older than what it describes: a new epoch, and nothing is removed for now.
 
-        The generation is raised to *at_least*, so that the next one is ahead of every store again. A repeat
-        makes another epoch; the first reason is kept until it is acknowledged.
+        The generation is raised to *at_least*, so that the next one is ahead of every store again; the new epoch
+        is beyond *beyond_epoch*, the latest that a peer has heard of. A repeat makes another epoch; the first reason
+        is kept until it is acknowledged.
         """
         now = utc_now()
-        millis = int(now.timestamp() * 1000)
+        millis = max(int(now.timestamp() * 1000), beyond_epoch + 1)
         later = func.max if self._is_sqlite else func.greatest
         row = await self._connection.execute(
             update(SiteRow)
