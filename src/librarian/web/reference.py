@@ -10,14 +10,14 @@ import sys
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
-from pydantic import JsonValue
-
 from librarian.web.openapi import Description, path_of, refusals_of
 from librarian.web.table import ALL_ROUTES
 from librarian.wire.base import PROTOCOL, PROTOCOL_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pydantic import JsonValue
 
     from librarian.web.openapi import Json
     from librarian.web.route import Route

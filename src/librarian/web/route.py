@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from librarian.site import Site
     from librarian.states import Role
 
-Body = TypeVar("Body")
-Query = TypeVar("Query")
+Body = TypeVar("Body", covariant=True)
+Query = TypeVar("Query", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call(Generic[Body, Query]):
+class Call(Generic[Body_co, Query_co]):
     """One request, already authenticated, permitted, parsed and validated."""
 
     request: web.Request
     site: Site
     #: None only where the route needs no account.
     caller: Account
-    body: Body
-    query: Query
+    body: Body_co
+    query: Query_co
     request_id: str
 
 

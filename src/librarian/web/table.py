@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librarian.web import accounts, clones, content, docs, files, health, peers, rules, site, stores, transfers
+from librarian.web import (
+    accounts,
+    clones,
+    content,
+    docs,
+    files,
+    health,
+    peers,
+    rules,
+    site,
+    stores,
+    transfers,
+    upload_content,
+    uploads,
+)
 
 if TYPE_CHECKING:
     from librarian.web.route import Route
@@ -13,6 +27,8 @@ ALL_ROUTES: Final[tuple[Route, ...]] = (
     *health.ROUTES,
     *site.ROUTES,
     *stores.ROUTES,
+    *uploads.ROUTES,
+    *upload_content.ROUTES,
     *files.ROUTES,
     *content.ROUTES,
     *accounts.ROUTES,
