@@ -234,6 +234,10 @@ class Store(ABC):
         """Make the book's top directory and the given (empty) directories in it. A repeat does nothing."""
 
     @abstractmethod
+    async def staged_size(self, token: Token, member: MemberPath | None) -> int | None:
+        """Bytes present of the payload (a file) or of one member, for resuming; None when there is no such file."""
+
+    @abstractmethod
     async def staged_members(self, token: Token) -> dict[MemberPath | None, int]:
         """Bytes present per member (None: the payload itself is a file), for resuming."""
 

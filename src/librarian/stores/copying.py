@@ -87,7 +87,8 @@ class Copier:
             try:
                 is_shared = syscalls.reflink(reading, writing)
                 # A shared copy cannot change any more, so it is the copy that is read.
-                digest, size = self._read(writing, None) if is_shared else self._read(reading, writing)
+                source_and_copy = (writing, None) if is_shared else (reading, writing)
+                digest, size = self._read(*source_and_copy, at_most=before.st_size)
             finally:
                 os.close(writing)
             after = os.fstat(reading)
@@ -100,10 +101,11 @@ class Copier:
             )
         return digest, size
 
-    def _read(self, reading: int, writing: int | None) -> tuple[str, int]:
+    def _read(self, reading: int, writing: int | None, *, at_most: int) -> tuple[str, int]:
+        """Hash, and copy if there is whereto; what has grown is left when it is longer than it was."""
         hasher = checksum.Hasher(self.algorithm)
         size = 0
-        while count := os.readv(reading, [self._buffer]):
+        while size <= at_most and (count := os.readv(reading, [self._buffer])):
             self.trip.beat()
             piece = self._buffer[:count]
             hasher.update(piece)

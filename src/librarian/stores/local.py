@@ -47,15 +47,14 @@ def _open_published(here: Ground, name: FileName, member: MemberPath | None) -> 
     fd = os.dup(here.root_fd)
     try:
         for part in above:
-            deeper = os.open(part, parts.DIRECTORY, dir_fd=fd)
+            fd = parts.open_below(part, at=fd, closing=True)
+        try:
+            reading = os.open(leaf, parts.READ, dir_fd=fd)
+        finally:
             os.close(fd)
-            fd = deeper
-        reading = os.open(leaf, parts.READ, dir_fd=fd)
     except FileNotFoundError as error:
         where = f"'{member}' in '{name}'" if member is not None else f"'{name}'"
         raise NotFound(f"{where} is not on store '{here.spec.name}'", remedy="Read it from another store.") from error
-    finally:
-        os.close(fd)
     if stat.S_ISREG(os.fstat(reading).st_mode):
         return reading
     os.close(reading)
@@ -220,6 +219,10 @@ class LocalStore(base.Store):
     async def staged_members(self, token: Token) -> dict[MemberPath | None, int]:
         """See ``Store.staged_members``."""
         return await self._run("list staged members", lambda here: staging.members(here, token))
+
+    async def staged_size(self, token: Token, member: MemberPath | None) -> int | None:
+        """See ``Store.staged_size``."""
+        return await self._run("look at a staged file", lambda here: staging.member_size(here, token, member))
 
     async def write(
         self, token: Token, member: MemberPath | None, chunks: AsyncIterator[bytes], *, offset: int, limit: int

@@ -163,8 +163,10 @@ def _probe_rename(spec: StoreSpec, probe: str, root_fd: int, staging_fd: int) ->
 def _probe_noreplace(probe: str, root_fd: int) -> bool:
     """Whether a rename can be made to refuse an existing name; afterwards *probe* stands in any case."""
     other = f"{probe}-other"
-    _make_file(other, at=root_fd)
     try:
+        # To a free name first: the kernel refuses an existing one before it asks the file system, which may not know.
+        syscalls.rename_noreplace(probe, other, source_fd=root_fd, target_fd=root_fd)
+        _make_file(probe, at=root_fd)
         syscalls.rename_noreplace(probe, other, source_fd=root_fd, target_fd=root_fd)
     except FileExistsError:
         return True

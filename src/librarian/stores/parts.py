@@ -110,6 +110,15 @@ def _entries(fd: int, prefix: str) -> Iterator[Part]:
             yield Part(fd, entry.name, prefix + entry.name, entry.stat(follow_symlinks=False))
 
 
+def open_below(name: str, *, at: int, closing: bool = False) -> int:
+    """Open the directory *name* below *at*, through no link; *closing* closes *at* in any case."""
+    try:
+        return os.open(name, DIRECTORY, dir_fd=at)
+    finally:
+        if closing:
+            os.close(at)
+
+
 def is_empty_directory(path: str, *, at: int) -> bool:
     """Whether the directory *path* has no entries."""
     fd = os.open(path, DIRECTORY, dir_fd=at)

@@ -238,6 +238,8 @@ class _Batch:
         """
         here, item, answer = self._here, self._items[at], self._answers[at]
         self._require_parents(item)
+        if answer is Publishing.PUBLISHED and item.kind is Kind.FILE:
+            return
         is_each = here.spec.barrier is Barrier.FSYNC
         if answer is not Publishing.NAME_TAKEN:
             status = os.stat(item.name, dir_fd=here.root_fd, follow_symlinks=False)

@@ -195,6 +195,27 @@ def _size_of(here: Ground, place: str) -> int | None:
     return size
 
 
+def member_size(here: Ground, token: Token, member: MemberPath | None) -> int | None:
+    """Bytes of one staged file; None when there is no such file. Links are not followed: others may have put them."""
+    found = locate(here, token)
+    if found is None or member is None:
+        return _regular_size(found[1] if found else None)
+    try:
+        fd = parts.open_below(found[0], at=here.staging_fd)
+        for name in member.split("/")[:-1]:
+            fd = parts.open_below(name, at=fd, closing=True)
+    except FileNotFoundError:
+        return None
+    try:
+        return _regular_size(parts.status_of(member.rpartition("/")[2], at=fd))
+    finally:
+        os.close(fd)
+
+
+def _regular_size(status: os.stat_result | None) -> int | None:
+    return status.st_size if status is not None and stat.S_ISREG(status.st_mode) else None
+
+
 def members(here: Ground, token: Token) -> dict[MemberPath | None, int]:
     """Bytes per member of what stands under *token*; the key None is a file's own; empty when there is nothing."""
     found = locate(here, token)
