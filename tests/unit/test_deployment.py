@@ -6,6 +6,8 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from librarian.settings import load_settings
+
 TOP = Path(__file__).parents[2]
 
 
@@ -52,3 +54,10 @@ def test_the_image_runs_as_nobody_special_and_checks_its_health():
     assert "HEALTHCHECK" in instructions
     assert next(line for line in lines if line.startswith("USER ")) == "USER librarian"
     assert instructions.index("USER") < instructions.index("ENTRYPOINT")
+
+
+@pytest.mark.parametrize("name", ["site.toml", "second-site.toml"])
+def test_the_settings_that_are_deployed_have_no_problem_of_form(name):
+    settings = load_settings(TOP / "deploy" / name)
+
+    assert settings.database_url.startswith("postgresql+asyncpg://librarian@")
