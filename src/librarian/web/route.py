@@ -23,15 +23,15 @@ Query = TypeVar("Query", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call(Generic[Body_co, Query_co]):
+class Call(Generic[Body, Query]):
     """One request, already authenticated, permitted, parsed and validated."""
 
     request: web.Request
     site: Site
     #: None only where the route needs no account.
     caller: Account
-    body: Body_co
-    query: Query_co
+    body: Body
+    query: Query
     request_id: str
 
 
