@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from librarian import guard, openings, room
@@ -28,7 +29,6 @@ from librarian.states import LIVE, OPEN, Arrival, Role, TransferState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from librarian.catalog.records import Account
     from librarian.catalog.transaction import Transaction
@@ -124,12 +124,11 @@ async def commit_uploads(site: Site, account: Account, commits: Sequence[Commit]
     Per commit the upload, or why not: NotFound, NameBusy (somebody is still writing), WrongState (cancelled),
     BadChecksum (none at open nor here, two that differ, or not one of that kind).
     """
-    with site.writers.hold_free([commit.uuid for commit in commits]) as free:
-        async with site.catalog.begin() as tx:
-            moved = await tx.incoming.commit([each for each in commits if each.uuid in free], account=_owner(account))
-            answers: dict[str, Answer] = {upload.uuid: upload for upload in moved}
-            rest = [commit for commit in commits if commit.uuid not in answers]
-            found = {upload.uuid: upload for upload in await tx.incoming.with_uuids([each.uuid for each in rest])}
+    async with site.writers.hold_free([commit.uuid for commit in commits]) as free, site.catalog.begin() as tx:
+        moved = await tx.incoming.commit([each for each in commits if each.uuid in free], account=_owner(account))
+        answers: dict[str, Answer] = {upload.uuid: upload for upload in moved}
+        rest = [commit for commit in commits if commit.uuid not in answers]
+        found = {upload.uuid: upload for upload in await tx.incoming.with_uuids([each.uuid for each in rest])}
     guard.step("STAGED")
     if moved:
         site.bells.ring(INGEST_BELL)
@@ -185,18 +184,18 @@ async def find(tx: Transaction, account: Account, id_: str) -> Incoming:
 
 
 async def cancel(site: Site, account: Account, id_: str) -> Incoming:
-    """Give up the upload *id_*, free its name and clear its staging. A repeat changes nothing.
+    """Give up the upload *id_*: stop who writes to it, free its name, clear its staging. A repeat changes nothing.
 
     Raises
     ------
     NotFound
         There is none that *account* may see.
     NameBusy
-        A request is still writing to it.
+        A request that is writing to it does not stop.
     WrongState
         It is being ingested, or has ended otherwise.
     """
-    with site.writers.hold(id_):
+    async with site.writers.hold(id_, patience=timedelta(0)):
         async with site.catalog.begin() as tx:
             upload = await find(tx, account, id_)
             if upload.state is TransferState.CANCELLED:

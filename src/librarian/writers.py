@@ -1,64 +1,125 @@
-"""One writer at a time per upload: who holds the pen, within this process."""
+"""One writer at a time: who writes to, commits or cancels which upload now, within this process."""
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from librarian.errors import NameBusy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncIterator, Sequence
+
+#: A writer that was silent for this long gives way: its connection may be dead without either side knowing.
+IDLE: Final = timedelta(seconds=5)
+#: How long a writer that gives way may take to close its files.
+GIVING_WAY: Final = timedelta(seconds=5)
+
+
+@dataclass(eq=False, kw_only=True)
+class Pen:
+    """The right to write to one upload, or to one member of it."""
+
+    uuid: str
+    #: A member's path; None: the whole upload.
+    part: str | None
+    _holder: asyncio.Task[object] | None = field(default_factory=asyncio.current_task)
+    _touched_at: float = field(default_factory=time.monotonic)
+    _dropped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def touch(self) -> None:
+        """Something is being written."""
+        self._touched_at = time.monotonic()
+
+    async def write_down(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """*chunks*, each of which is a sign of life."""
+        async for chunk in chunks:
+            self.touch()
+            yield chunk
+
+    def is_idle(self, patience: timedelta) -> bool:
+        """Whether nothing was written for *patience*."""
+        return time.monotonic() - self._touched_at >= patience.total_seconds()
+
+    def drop(self) -> None:
+        """Let others write."""
+        self._dropped.set()
+
+    async def wrest(self) -> bool:
+        """Stop the holder, and wait until it let go; whether it did."""
+        if self._holder is not None and self._holder is not asyncio.current_task():
+            self._holder.cancel()
+        try:
+            async with asyncio.timeout(GIVING_WAY.total_seconds()):
+                await self._dropped.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class Writers:
-    """The uploads that a request is writing to, committing or cancelling now.
-
-    Not a memory: a process that dies stops writing, and the catalog alone says what may be written to.
-    """
+    """The pens that are held now. Not a memory: the catalog alone says what may be written to."""
 
     def __init__(self) -> None:
-        self._held: set[str] = set()
-        self._joined: Counter[str] = Counter()
+        self._pens: dict[str, list[Pen]] = {}
 
-    def is_held(self, uuid: str) -> bool:
-        """Whether some request holds *uuid*, alone or with others."""
-        return uuid in self._held or uuid in self._joined
+    @asynccontextmanager
+    async def hold(self, uuid: str, *, part: str | None = None, patience: timedelta = IDLE) -> AsyncIterator[Pen]:
+        """Be the one writer of *uuid*, or of one *part* of it while others write other parts.
 
-    @contextmanager
-    def join(self, uuids: Iterable[str]) -> Iterator[set[str]]:
-        """Write to those of *uuids* that nobody holds alone, beside others who have joined; gives those."""
-        taken = set(uuids) - self._held
-        self._joined.update(taken)
-        try:
-            yield taken
-        finally:
-            self._joined -= Counter(taken)
-
-    @contextmanager
-    def hold(self, uuid: str) -> Iterator[None]:
-        """Be the one writer of *uuid*.
+        A writer in the way that is silent for *patience* is stopped.
 
         Raises
         ------
         NameBusy
             Another request is writing to it.
         """
-        if self.is_held(uuid):
-            raise NameBusy(
-                f"another request is writing to upload {uuid}",
-                remedy="Wait for it to end, or stop it; then ask how much has arrived and go on from there.",
-            )
-        with self.hold_free([uuid]):
-            yield
-
-    @contextmanager
-    def hold_free(self, uuids: list[str]) -> Iterator[set[str]]:
-        """Hold those of *uuids* that nobody else holds, and give them."""
-        taken = {uuid for uuid in uuids if not self.is_held(uuid)}
-        self._held |= taken
+        while (other := self._in_the_way(uuid, part)) is not None:
+            if not other.is_idle(patience) or not await other.wrest():
+                raise _busy(uuid)
+        pen = self._take(uuid, part)
         try:
-            yield taken
+            yield pen
         finally:
-            self._held -= taken
+            self._drop(pen)
+
+    @asynccontextmanager
+    async def hold_free(self, uuids: Sequence[str]) -> AsyncIterator[frozenset[str]]:
+        """Hold those of *uuids* that nobody writes to now, and give them."""
+        for uuid in {uuid for uuid in uuids if uuid in self._pens}:
+            other = self._in_the_way(uuid, None)
+            if other is not None and other.is_idle(IDLE):
+                await other.wrest()
+        pens = [self._take(uuid, None) for uuid in dict.fromkeys(uuids) if uuid not in self._pens]
+        try:
+            yield frozenset(pen.uuid for pen in pens)
+        finally:
+            for pen in pens:
+                self._drop(pen)
+
+    def _in_the_way(self, uuid: str, part: str | None) -> Pen | None:
+        pens = self._pens.get(uuid, ())
+        return next((pen for pen in pens if part is None or pen.part in (None, part)), None)
+
+    def _take(self, uuid: str, part: str | None) -> Pen:
+        pen = Pen(uuid=uuid, part=part)
+        self._pens.setdefault(uuid, []).append(pen)
+        return pen
+
+    def _drop(self, pen: Pen) -> None:
+        pens = self._pens[pen.uuid]
+        pens.remove(pen)
+        if not pens:
+            del self._pens[pen.uuid]
+        pen.drop()
+
+
+def _busy(uuid: str) -> NameBusy:
+    return NameBusy(
+        f"another request is writing to upload {uuid}",
+        remedy="Wait for it to end, or stop it; then ask how much has arrived and go on from there.",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, exists, literal_column, not_, select, text, update
+from sqlalchemy import exists, literal_column, not_, select, text, update
 
 from librarian.catalog import rows
 from librarian.catalog.incoming_rows import (
@@ -23,7 +23,7 @@ from librarian.catalog.incoming_rows import (
 )
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import IncomingRow, StoreRow, to_micros
-from librarian.names import StoreName, TransferId
+from librarian.names import StoreName, Token, TransferId
 from librarian.states import Arrival, TransferState
 from librarian.timing import utc_now
 
@@ -196,15 +196,28 @@ class Claims(Repository):
         )
         return {TransferId(row.id) for row in moved}
 
-    async def expire(self, *, idle_since: datetime, reason: str, limit: int) -> list[Incoming]:
-        """Fail open uploads that made no progress since *idle_since*, and return them."""
+    async def staged_tokens(self) -> frozenset[Token]:
+        """Every token that may stand in some staging area: of live transfers, and of ended ones not yet cleared."""
+        found = await self._connection.execute(select(IncomingRow.token).where(text("incoming_transfers.has_staging")))
+        return frozenset(Token(row.token) for row in found)
+
+    async def expire(
+        self, *, idle_since: datetime, reason: str, limit: int, except_stores: Collection[StoreName] = ()
+    ) -> list[Incoming]:
+        """Fail open uploads that made no progress since *idle_since*, and return them.
+
+        Those on *except_stores* are spared: nobody can see there whether they made progress.
+        """
+        unseen = self._table("unseen", store=rows.TEXT)
         idle = (
             select(IncomingRow.id)
+            .join(StoreRow, StoreRow.id == IncomingRow.store_id)
             .where(
-                and_(is_live(IncomingRow.state), may_become(TransferState.STAGED)),
-                IncomingRow.state != literal_column(f"'{TransferState.INGESTING}'"),
+                IncomingRow.state.in_([literal_column("'initiated'"), literal_column("'ongoing'")]),
+                is_live(IncomingRow.state),
                 IncomingRow.arrival == Arrival.UPLOAD,
                 IncomingRow.progressed_at < idle_since,
+                StoreRow.name.not_in(select(unseen.c.store)),
             )
             .order_by(IncomingRow.id)
             .limit(limit)
@@ -213,6 +226,7 @@ class Claims(Repository):
             update(IncomingRow)
             .where(IncomingRow.id.in_(idle))
             .values(state=TransferState.FAILED, code="abandoned", reason=reason, reserved=0)
-            .returning(*INCOMING_COLUMNS, STORE_NAME)
+            .returning(*INCOMING_COLUMNS, STORE_NAME),
+            {"unseen": rows.pack((store,) for store in except_stores)},
         )
         return [incoming_of(row) for row in moved]

@@ -9,6 +9,7 @@ from librarian.tasks.deliver import Deliver
 from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.poll import Poll
+from librarian.tasks.probe import Probe
 from librarian.tasks.reconcile import Reconcile
 from librarian.tasks.send import Send
 from librarian.tasks.submit import Submit
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 def all_tasks(site: Site) -> list[AnyTask]:
     """Every task, with its policy from the settings."""
     return [
-        Ingest(site),
-        Housekeeping(site),
+        Ingest(site, site.settings.ingest),
+        Housekeeping(site, site.settings.housekeeping),
+        Probe(site),
         Backfill(site),
         Send(site),
         Submit(site),

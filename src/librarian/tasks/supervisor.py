@@ -8,7 +8,7 @@ import random
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from librarian import timing
 from librarian.errors import LibrarianError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from librarian.tasks.base import Task
 
 log = logging.getLogger(__name__)
+
+#: What a task plans and finds is its own affair.
+AnyTask: TypeAlias = "Task[Any, Any]"
 
 #: A failing task is tried again at least this often, deaf to its bell meanwhile.
 LONGEST_BACKOFF: Final = timedelta(seconds=30)
@@ -47,7 +50,7 @@ class _PassBudget(Budget):
 class Supervisor:
     """Runs tasks from ``async with`` until the block ends, then drains them."""
 
-    def __init__(self, site: Site, tasks: Sequence[Task[object, object]]) -> None:
+    def __init__(self, site: Site, tasks: Sequence[AnyTask]) -> None:
         self._site = site
         self._tasks = tuple(tasks)
         self._stopping = asyncio.Event()
@@ -84,7 +87,7 @@ class Supervisor:
             loop.cancel()
         await asyncio.wait(running, timeout=LAST_WORDS.total_seconds())
 
-    async def _tend(self, task: Task[object, object]) -> None:
+    async def _tend(self, task: AnyTask) -> None:
         is_sound = False
         while not self._stopping.is_set():
             failures = self._site.pulses.of(task.name).failures
@@ -96,7 +99,7 @@ class Supervisor:
             else:
                 await self._back_off(task, timing.retry_delay(failures + 1, cap=LONGEST_BACKOFF))
 
-    async def _pass(self, task: Task[object, object], *, recover: bool) -> tuple[bool, bool]:
+    async def _pass(self, task: AnyTask, *, recover: bool) -> tuple[bool, bool]:
         """Run one pass; whether it was sound, and whether its budget ended before its work."""
         pulses = self._site.pulses
         pulses.note(task.name, is_running=True, next_pass_at=None)
@@ -131,13 +134,13 @@ class Supervisor:
         else:
             log.error("A pass of %s failed unexpectedly, and will be tried again", name, exc_info=error, extra=extra)
 
-    async def _rest(self, task: Task[object, object], span: timedelta) -> None:
+    async def _rest(self, task: AnyTask, span: timedelta) -> None:
         self._site.pulses.note(task.name, next_pass_at=utc_now() + span)
         with suppress(TimeoutError):
             async with asyncio.timeout(span.total_seconds()):
                 await self._site.bells.heard(task.name)
 
-    async def _back_off(self, task: Task[object, object], span: timedelta) -> None:
+    async def _back_off(self, task: AnyTask, span: timedelta) -> None:
         # Deaf to the bell: a task that fails whenever it is asked would otherwise fail at full speed.
         self._site.pulses.note(task.name, next_pass_at=utc_now() + span)
         with suppress(TimeoutError):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from librarian.states import Kind, TransferState
-from librarian.wire.base import ChecksumText, FileNameText, Request, Response, Size
+from librarian.wire.base import LIST_ITEMS, ChecksumText, FileNameText, Query, Request, Response, Size
 from librarian.wire.problems import Problem
 
 KindText = Literal["file", "book"]
+
+#: The most seconds that one request waits for a verdict.
+LONGEST_WAIT = 300
 
 
 class OpenUpload(Request):
@@ -35,12 +38,12 @@ class Upload(Response):
     store: str
     staging_path: str = Field(description="Where to bring the bytes on a shared file system.")
     content_url: str = Field(description="Where to PUT them.")
-    #: A random name that stands beside the payload: who finds it shares the file system.
-    probe_path: str = Field(description="A file that exists if you share the file system with the server.")
+    #: The folder of a random name that the payload is to be put into: who finds it shares the file system.
+    probe_path: str = Field(description="Exists if you share the file system with the server.")
     ways: list[Literal["shared", "http"]]
-    received: int = Field(default=0, description="Bytes that already arrived over HTTP (file uploads).")
+    received: int = Field(default=0, description="Bytes that had arrived, if that was looked at.")
     created_at: datetime
-    problem: Problem | None = Field(default=None, description="Why it failed.")
+    problem: Problem | None = Field(default=None, description="Why it failed, or what it waits for.")
 
 
 class CommitUpload(Request):
@@ -52,20 +55,14 @@ class CommitUpload(Request):
 class CommitOne(Request):
     """One of a list of commits."""
 
-    id: str
+    id: str = Field(max_length=36)
     checksum: ChecksumText | None = None
 
 
-class CommitMany(Request):
-    """Many commits in one request: published with one barrier, recorded in one transaction."""
-
-    uploads: list[CommitOne] = Field(max_length=4096)
-
-
-class OpenMany(Request):
-    """Many uploads in one request, all or none as to form, each answered on its own as to substance."""
-
-    uploads: list[OpenUpload] = Field(max_length=4096)
+#: Many uploads in one request: refused as a whole for their form, answered one by one for their substance.
+OpenMany = Annotated[list[OpenUpload], Field(max_length=LIST_ITEMS)]
+#: Many commits in one request: published with one barrier, recorded in one transaction.
+CommitMany = Annotated[list[CommitOne], Field(max_length=LIST_ITEMS)]
 
 
 class UploadAnswer(Response):
@@ -75,7 +72,15 @@ class UploadAnswer(Response):
     problem: Problem | None = None
 
 
-class UploadAnswers(Response):
-    """Answers in the order of the request."""
+class Wait(Query):
+    """How long to wait for the verdict."""
 
-    uploads: list[UploadAnswer]
+    wait: Annotated[float, Field(ge=0, le=LONGEST_WAIT, allow_inf_nan=False)] = Field(
+        default=0, description="Seconds to wait for the verdict; 0 answers at once."
+    )
+
+
+class Place(Query):
+    """Where the bytes of a PUT belong."""
+
+    offset: Size | None = Field(default=None, description="Go on at this byte; what stands behind it is cut off.")
