@@ -9,7 +9,7 @@ from sqlalchemy import inspect, text
 
 from librarian.catalog import migrations
 from librarian.catalog.database import make_engine
-from librarian.catalog.schema import Base
+from librarian.catalog.schema import SiteRow
 from librarian.errors import ConfigurationError
 
 
@@ -18,7 +18,7 @@ def differences(connection) -> list:
     with warnings.catch_warnings():
         # SQLAlchemy cannot reflect indexes over expressions on SQLite; the next test looks at those by name.
         warnings.simplefilter("ignore")
-        return compare_metadata(context, Base.metadata)
+        return compare_metadata(context, SiteRow.metadata)
 
 
 async def test_mapped_classes_and_migrations_agree(database_url):
@@ -32,7 +32,7 @@ async def test_mapped_classes_and_migrations_agree(database_url):
 
 
 async def test_every_index_of_the_mapped_classes_exists(database_url):
-    wanted = {index.name for table in Base.metadata.tables.values() for index in table.indexes}
+    wanted = {index.name for table in SiteRow.metadata.tables.values() for index in table.indexes}
     engine = make_engine(database_url)
 
     async with engine.connect() as connection:
@@ -78,4 +78,4 @@ async def test_the_tables_have_the_names_the_documentation_uses(sqlite_url):
         tables = await connection.run_sync(lambda c: set(inspect(c).get_table_names()))
     await engine.dispose()
 
-    assert tables == {*Base.metadata.tables, "alembic_version"}
+    assert tables == {*SiteRow.metadata.tables, "alembic_version"}

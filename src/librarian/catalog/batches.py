@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import case, exists, func, insert, literal, select, update
 
 from librarian.catalog import rows
+from librarian.catalog.columns import Instant
 from librarian.catalog.records import Batch
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import BatchRow, Instant, PeerRow
+from librarian.catalog.schema import BatchRow, PeerRow
 from librarian.names import BatchId, PeerId, StoreName
 from librarian.states import BATCH_MOVES, BatchState, sources_of
 from librarian.timing import utc_now

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, literal_column, not_, select, text, update
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.incoming_rows import (
     INCOMING_COLUMNS,
     STORE_NAME,
@@ -22,7 +23,7 @@ from librarian.catalog.incoming_rows import (
     may_become,
 )
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import IncomingRow, StoreRow, to_micros
+from librarian.catalog.schema import IncomingRow, StoreRow
 from librarian.names import StoreName, Token, TransferId
 from librarian.states import Arrival, TransferState
 from librarian.timing import utc_now

@@ -10,6 +10,7 @@ from sqlalchemy import Integer, and_, cast, delete, exists, func, literal, or_, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.records import CopyDueRecord
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import (
@@ -22,7 +23,6 @@ from librarian.catalog.schema import (
     RemoteInstanceRow,
     RuleRow,
     StoreRow,
-    to_micros,
 )
 from librarian.catalog.tallies import Tallies
 from librarian.checksum import Checksum

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import insert, select
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.records import Happening
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import EventRow, to_micros
+from librarian.catalog.schema import EventRow
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -24,12 +25,8 @@ class Events(Repository):
         if not happenings:
             return
         now = to_micros(utc_now())
-        told = self._table(
-            "told", at=rows.BIGINT, subject=rows.TEXT, what=rows.TEXT, who=rows.TEXT, why=rows.TEXT
-        )
-        packed = rows.pack(
-            (to_micros(h.at) if h.at else now, h.subject, h.what, h.who, h.why) for h in happenings
-        )
+        told = self._table("told", at=rows.BIGINT, subject=rows.TEXT, what=rows.TEXT, who=rows.TEXT, why=rows.TEXT)
+        packed = rows.pack((to_micros(h.at) if h.at else now, h.subject, h.what, h.who, h.why) for h in happenings)
         await self._connection.execute(
             insert(EventRow).from_select(["at", "subject", "what", "who", "why"], select(told)), {"told": packed}
         )

@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import obstacles, rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.records import File
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow, MemberListingRow, to_micros
+from librarian.catalog.schema import FileRow, MemberListingRow
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
 from librarian.states import Kind

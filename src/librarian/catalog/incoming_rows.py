@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import and_, func, literal_column, select
 
 from librarian.catalog import rows
+from librarian.catalog.columns import from_micros, to_micros
 from librarian.catalog.records import Incoming
-from librarian.catalog.schema import IncomingRow, StoreRow, from_micros, to_micros
+from librarian.catalog.schema import IncomingRow, StoreRow
 from librarian.checksum import Checksum
 from librarian.names import FileName, PeerId, StoreId, StoreName, Token, TransferId
 from librarian.states import INCOMING_MOVES, Arrival, Kind, TransferState, sources_of

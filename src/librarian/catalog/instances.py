@@ -9,9 +9,10 @@ from sqlalchemy import literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.records import InstanceRecord
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import InstanceRow, StoreRow, to_micros
+from librarian.catalog.schema import InstanceRow, StoreRow
 from librarian.names import FileId, StoreName
 from librarian.states import Intent, Presence, VerifiedFrom
 

@@ -9,8 +9,9 @@ from sqlalchemy import delete, exists, insert, select, update
 from sqlalchemy.orm import aliased
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import OutboxRow, PeerRow, to_micros
+from librarian.catalog.schema import OutboxRow, PeerRow
 from librarian.names import PeerId
 from librarian.timing import utc_now
 

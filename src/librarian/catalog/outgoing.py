@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import and_, exists, insert, literal, or_, select, update
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.records import Outgoing
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow, OutgoingRow, PeerRow, to_micros
+from librarian.catalog.schema import FileRow, OutgoingRow, PeerRow
 from librarian.checksum import Checksum
 from librarian.names import BatchId, FileId, FileName, PeerId, StoreName, Token, TransferId
 from librarian.states import OUTGOING_MOVES, Kind, TransferState, sources_of

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import BigInteger, ColumnElement, Text, exists, literal, select, tuple_, type_coerce
 
 from librarian.catalog import globbing
-from librarian.catalog.schema import FileRow, InstanceRow, StoreRow, to_micros
+from librarian.catalog.columns import to_micros
+from librarian.catalog.schema import FileRow, InstanceRow, StoreRow
 from librarian.states import Kind, Presence
 
 if TYPE_CHECKING:

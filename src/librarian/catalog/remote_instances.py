@@ -9,9 +9,10 @@ from sqlalchemy import and_, literal, or_, select, true
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
+from librarian.catalog.columns import to_micros
 from librarian.catalog.records import RemoteInstanceRecord
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import PeerRow, RemoteInstanceRow, to_micros
+from librarian.catalog.schema import PeerRow, RemoteInstanceRow
 from librarian.names import FileId, PeerId, SiteName
 from librarian.timing import utc_now
 

@@ -1,55 +1,13 @@
-"""The mapped classes: what the catalog's tables look like. Private to ``catalog``.
-
-Instants are stored as microseconds since 1970 UTC, so that both databases order them alike and keep them exactly.
-"""
+"""The mapped classes: what the catalog's tables look like. Private to ``catalog``."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBinary, String, Text, text
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy.orm import Mapped, mapped_column
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def to_micros(instant: datetime) -> int:
-    """Microseconds since 1970 UTC, exactly."""
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def from_micros(micros: int) -> datetime:
-    """The instant that lies *micros* after 1970 UTC."""
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-class Instant(TypeDecorator[datetime]):
-    """An aware UTC instant, kept as a BIGINT of microseconds."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        """Write."""
-        return None if value is None else to_micros(value)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
-        """Read."""
-        return None if value is None else from_micros(value)
-
-
-#: Row numbers: 64 bits on PostgreSQL; SQLite only autoincrements a column of type INTEGER (also 64 bits there).
-RowId = BigInteger().with_variant(Integer(), "sqlite")
-#: Text that sorts by bytes on both databases, so that prefix searches can use the index.
-Name = Text().with_variant(Text(collation="C"), "postgresql")
-
-
-class Base(DeclarativeBase):
-    """The catalog's metadata."""
+from librarian.catalog.columns import Base, Instant, Name, RowId
 
 
 class SiteRow(Base):
@@ -234,7 +192,9 @@ class IncomingRow(Base):
         Index("incoming_once", text("coalesce(peer_id, 0)"), "uuid", unique=True),
         # One arrival over the network per name at a time.
         Index("incoming_live_name", "name", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
-        Index("incoming_by_state", "state", "next_try_at", "id", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
+        Index(
+            "incoming_by_state", "state", "next_try_at", "id", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)
+        ),
         Index("incoming_staging", "id", sqlite_where=text("has_staging"), postgresql_where=text("has_staging")),
         Index("incoming_by_name", "name", "id"),
     )

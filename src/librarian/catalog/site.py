@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, insert, null, select, update
 
+from librarian.catalog.columns import Instant
 from librarian.catalog.records import SiteRecord
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import Instant, SiteRow
+from librarian.catalog.schema import SiteRow
 from librarian.errors import Bug
 from librarian.names import SiteName
 from librarian.timing import utc_now
@@ -45,9 +46,7 @@ class SiteIdentity(Repository):
     async def found(self, name: SiteName) -> SiteRecord:
         """Make the row of a new site. Epochs start at 1, generations at 0 (the first start makes it 1)."""
         row = await self._connection.execute(
-            insert(SiteRow)
-            .values(id=1, uuid=str(uuid.uuid4()), name=name, generation=0, epoch=1)
-            .returning(*_COLUMNS)
+            insert(SiteRow).values(id=1, uuid=str(uuid.uuid4()), name=name, generation=0, epoch=1).returning(*_COLUMNS)
         )
         return _site(row.one())
 

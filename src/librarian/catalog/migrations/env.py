@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from librarian.catalog.schema import Base
+from librarian.catalog import schema
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=schema.SiteRow.metadata,
     render_as_batch=True,
     transactional_ddl=True,
 )

@@ -1,0 +1,126 @@
+"""One site of ``remote_clone``: serves on loopback, and does what it is told on standard input, one JSON line each."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from aiohttp import web
+
+from librarian import replication
+from librarian.names import AccountName
+from librarian.policies import RulePolicy
+from librarian.settings import Settings, StoreSettings
+from librarian.settings.models import RuleSettings
+from librarian.site import Site, open_site
+from librarian.states import Role
+from librarian.tasks.everything import all_tasks
+from librarian.tasks.supervisor import Supervisor
+from librarian.web.app import create_app, make_runner
+
+ADMIN: Final = "admin"
+PASSWORD: Final = "benchmark-password"  # noqa: S105 - for the length of a benchmark
+
+
+async def account(site: Site, command: dict[str, Any]) -> dict[str, Any]:
+    hashed = await site.doorkeeper.hash(PASSWORD)
+    async with site.catalog.begin() as tx:
+        await tx.accounts.create(
+            AccountName(command["name"]), password_hash=hashed, roles=frozenset({Role(command["role"])})
+        )
+    return {}
+
+
+async def peer(site: Site, url: str, command: dict[str, Any]) -> dict[str, Any]:
+    body = {"url": command["url"], "username": site.name, "password": PASSWORD}
+    async with (
+        aiohttp.ClientSession(auth=aiohttp.BasicAuth(ADMIN, PASSWORD)) as session,
+        session.put(f"{url}/api/v1/peers/{command['name']}", json=body) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+    return {}
+
+
+async def rule(site: Site, command: dict[str, Any]) -> dict[str, Any]:
+    policy = RulePolicy(peer=command["peer"], engines=(command["engine"],))
+    async with site.catalog.begin() as tx:
+        await replication.sync_rules(tx, [RuleSettings(name="all", **policy.model_dump())])
+    site.bells.ring("backfill")
+    return {}
+
+
+async def wait(site: Site, command: dict[str, Any]) -> dict[str, Any]:
+    while True:
+        async with site.catalog.read() as tx:
+            known = await tx.peers.all()
+            due = await tx.tallies.of(f"due:{known[0].id}")
+            rules = await tx.rules.all()
+        if due.files == 0 and rules[0].backfill_after is None:
+            return {}
+        await asyncio.sleep(0.01)
+
+
+def counts(site: Site) -> dict[str, Any]:
+    mine = resource.getrusage(resource.RUSAGE_SELF)
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    status = Path("/proc/self/statm").read_text().split()
+    return {
+        "statements": site.catalog.statements,
+        "requests": site.neighbours.requests,
+        "cpu": mine.ru_utime + mine.ru_stime + children.ru_utime + children.ru_stime,
+        "rss": int(status[1]) * os.sysconf("SC_PAGE_SIZE"),
+    }
+
+
+async def obey(site: Site, url: str, command: dict[str, Any]) -> dict[str, Any]:
+    match command["do"]:
+        case "account":
+            return await account(site, command)
+        case "peer":
+            return await peer(site, url, command)
+        case "rule":
+            return await rule(site, command)
+        case "wait":
+            return await wait(site, command)
+        case _:
+            return counts(site)
+
+
+async def main(name: str, folder: Path, database: str) -> None:
+    for part in ("store", "staging"):
+        (folder / part).mkdir(parents=True)
+    settings = Settings(
+        name=name,
+        state=folder,
+        database=database,
+        stores=(StoreSettings(name="fast", root=folder / "store", staging=folder / "staging"),),
+    )
+    async with open_site(settings) as site:
+        runner = make_runner(create_app(site))
+        await runner.setup()
+        place = web.TCPSite(runner, "127.0.0.1", 0)
+        await place.start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        await account(site, {"name": ADMIN, "role": "admin"})
+        async with Supervisor(site, all_tasks(site)):
+            say({"url": url})
+            reader = asyncio.StreamReader()
+            loop = asyncio.get_running_loop()
+            await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+            while line := await reader.readline():
+                say(await obey(site, url, json.loads(line)))
+        await runner.cleanup()
+
+
+def say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))

@@ -1,0 +1,166 @@
+"""How fast files reach a second site until the first one knows it, and what that costs in statements and requests.
+
+Two servers in processes of their own, each with its catalog, on one machine. The clock runs from the moment the rule
+exists until the source knows a remote instance of every file: back-fill, offer, content, notices, ingest, notices.
+
+    python -m benchmarks.remote_clone [--files 1024] [--size 10240] [--engine http] [--rounds 5] [FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.clone_site import ADMIN, PASSWORD
+from librarian.catalog import migrations
+from librarian.client import LibrarianClient
+from tests.postgres import Databases, running_cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: What ARCHITECTURE promises, files per second.
+GOALS: Final = {"postgresql": 300, "sqlite": 200}
+
+
+@dataclass
+class Server:
+    """One site in a process of its own, told what to do line by line."""
+
+    process: asyncio.subprocess.Process
+    url: str = ""
+
+    @classmethod
+    async def start(cls, name: str, folder: Path, database: str) -> Server:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "benchmarks.clone_site",
+            name,
+            str(folder),
+            database,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        server = cls(process)
+        server.url = (await server._read())["url"]
+        return server
+
+    async def ask(self, **command: object) -> dict[str, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        await self.process.stdin.drain()
+        return await self._read()
+
+    async def _read(self) -> dict[str, float]:
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        if not line:
+            raise SystemExit("a site died")
+        return json.loads(line)
+
+    async def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        await self.process.wait()
+
+
+async def one_round(urls: list[str], folder: Path, *, files: int, size: int, engine: str) -> dict[str, float]:
+    """Clone *files* of *size* bytes between two fresh sites."""
+    async with AsyncExitStack() as stack:
+        servers = []
+        for name, url in zip(("chajnantor", "nersc"), urls, strict=True):
+            server = await Server.start(name, folder / name, url)
+            stack.push_async_callback(server.stop)
+            servers.append(server)
+        source, target = servers
+        await upload(source.url, folder / "sources", files=files, size=size)
+        await target.ask(do="account", name="chajnantor", role="upstream")
+        await source.ask(do="account", name="nersc", role="callback")
+        await source.ask(do="peer", name="nersc", url=target.url)
+        await target.ask(do="peer", name="chajnantor", url=source.url)
+        before = [await server.ask(do="counts") for server in servers]
+        start = time.perf_counter()
+        await source.ask(do="rule", peer="nersc", engine=engine)
+        await source.ask(do="wait", files=files)
+        seconds = time.perf_counter() - start
+        after = [await server.ask(do="counts") for server in servers]
+    change = [{key: b[key] - a[key] for key in a} for a, b in zip(before, after, strict=True)]
+    return {
+        "files/s": files / seconds,
+        "SQL/file at source": change[0]["statements"] / files,
+        "SQL/file at target": change[1]["statements"] / files,
+        "requests/file": (change[0]["requests"] + change[1]["requests"]) / files,
+        "CPU s at source": change[0]["cpu"],
+        "CPU s at target": change[1]["cpu"],
+        "RSS MB at target": after[1]["rss"] / 1e6,
+    }
+
+
+async def upload(url: str, folder: Path, *, files: int, size: int) -> None:
+    """Bring random files into the source."""
+    folder.mkdir()
+    pairs = []
+    for number in range(files):
+        path = folder / f"{number:06d}"
+        path.write_bytes(os.urandom(size))
+        pairs.append((path, f"2026/{number:06d}"))
+    async with LibrarianClient(url, user=ADMIN, password=PASSWORD) as client:
+        await client.upload_many(pairs)
+
+
+def run(make_urls: Callable[[], list[str]], database: str, options: argparse.Namespace) -> None:
+    """Print best, median and spread of all rounds on one kind of database."""
+    results = []
+    for _ in range(options.rounds):
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            urls = make_urls()
+            results.append(
+                asyncio.run(
+                    one_round(urls, Path(folder), files=options.files, size=options.size, engine=options.engine)
+                )
+            )
+    rates = sorted(result["files/s"] for result in results)
+    print(f"{database}, {options.engine}: {options.files:,} × {options.size:,} bytes")  # noqa: T201
+    print(  # noqa: T201
+        f"  files/s: best {rates[-1]:.0f}, median {statistics.median(rates):.0f}, worst {rates[0]:.0f};"
+        f" goal {GOALS[database]}, ratio {rates[-1] / GOALS[database]:.2f}"
+    )
+    for key in results[0]:
+        if key != "files/s":
+            print(f"  {key}: {statistics.median(r[key] for r in results):.4f}")  # noqa: T201
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=1024)
+    parser.add_argument("--size", type=int, default=10_240)
+    parser.add_argument("--engine", default="http")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    parser.add_argument("folder", nargs="?")
+    options = parser.parse_args()
+    os.environ["LIBRARIAN_TEST_POSTGRES_FSYNC"] = "on"
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
+        cluster = None if options.only == "sqlite" else stack.enter_context(running_cluster())
+        databases = Databases(cluster, scratch, migrations.upgrade_blocking)
+        numbers = iter(range(1000))
+        if options.only != "postgresql":
+            run(lambda: [databases.new_sqlite(scratch / f"{next(numbers)}.sqlite") for _ in "ab"], "sqlite", options)
+        if cluster is not None:
+            run(lambda: [cluster.url(databases.new_postgresql()) for _ in "ab"], "postgresql", options)
+
+
+if __name__ == "__main__":
+    main()
