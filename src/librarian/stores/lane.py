@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from librarian.errors import StoreUnavailable
 
@@ -94,13 +94,29 @@ class _Worker(Generic[T]):
         self._jobs.put(None)
 
 
-def _settle(future: asyncio.Future[T], result: T | None, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)  # type: ignore[arg-type]
+class _Delivery(Generic[T]):
+    """Carries the outcome of work in a thread, whatever it is, to the one who waits for it in the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, future: asyncio.Future[T]) -> None:
+        self._loop = loop
+        self._future = future
+        self.result: T
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, trace: object) -> bool:
+        if isinstance(raised, StopIteration):  # a future cannot carry it
+            raised = RuntimeError(f"a trip raised {raised!r}")
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(self._settle, raised)
+        return True
+
+    def _settle(self, raised: BaseException | None) -> None:
+        if raised is not None:
+            self._future.set_exception(raised)
+        else:
+            self._future.set_result(self.result)
 
 
 class Lane:
@@ -173,16 +189,8 @@ class Lane:
         trip = self.new_trip()
 
         def job() -> None:
-            result: T | None = None
-            error: BaseException | None = None
-            try:
-                result = work(trip)
-            except StopIteration as stop:  # a future cannot carry it
-                error = RuntimeError(f"a trip raised {stop!r}")
-            except BaseException as raised:  # noqa: BLE001 - carried to the caller, whatever it is
-                error = raised
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                loop.call_soon_threadsafe(_settle, future, result, error)
+            with _Delivery(loop, future) as delivery:
+                delivery.result = work(trip)
 
         worker: _Worker[object] = self._idle.pop() if self._idle else _Worker(f"store-{self._store}")
         worker.give(job)
