@@ -25,7 +25,7 @@ from librarian.tasks.supervisor import Supervisor
 from librarian.web.app import create_app, make_runner
 
 ADMIN: Final = "admin"
-PASSWORD: Final = "benchmark-password"  # noqa: S105 - for the length of a benchmark
+PASSWORD: Final = "benchmark-password"
 
 
 async def account(site: Site, command: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +119,7 @@ async def main(name: str, folder: Path, database: str) -> None:
 
 
 def say(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)  # noqa: T201
+    print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from benchmarks.clone_site import ADMIN, PASSWORD
+from tests.postgres import Databases, running_cluster
+
 from librarian.catalog import migrations
 from librarian.client import LibrarianClient
-from tests.postgres import Databases, running_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,14 +132,14 @@ def run(make_urls: Callable[[], list[str]], database: str, options: argparse.Nam
                 )
             )
     rates = sorted(result["files/s"] for result in results)
-    print(f"{database}, {options.engine}: {options.files:,} × {options.size:,} bytes")  # noqa: T201
-    print(  # noqa: T201
+    print(f"{database}, {options.engine}: {options.files:,} × {options.size:,} bytes")
+    print(
         f"  files/s: best {rates[-1]:.0f}, median {statistics.median(rates):.0f}, worst {rates[0]:.0f};"
         f" goal {GOALS[database]}, ratio {rates[-1] / GOALS[database]:.2f}"
     )
     for key in results[0]:
         if key != "files/s":
-            print(f"  {key}: {statistics.median(r[key] for r in results):.4f}")  # noqa: T201
+            print(f"  {key}: {statistics.median(r[key] for r in results):.4f}")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from librarian.errors import PeerUnavailable
+from librarian.errors import PeerUnavailable, SourceChanged
 from librarian.guard import forbid_io_in_transaction
 from librarian.names import Token
 from librarian.transfers import pieces
@@ -126,17 +126,29 @@ class HttpEngine(InProcessEngine):
         chunks = pieces.Chunks(request.pieces, places)
         # One chunk is read ahead while the one before is sent.
         ahead = loop.run_in_executor(self._readers, chunks.read)
-        while True:
-            chunk = await ahead
-            for item, reason in chunks.take_failures():
-                running.fail(item, reason)
-            if chunk is None:
-                return
+        while (chunk := await _read(ahead, chunks, running)) is not None:
             ahead = loop.run_in_executor(self._readers, chunks.read)
-            try:
-                yield chunk.data
-            finally:
-                running.moved(chunk.payload_bytes)
+            yield chunk.data
+            running.moved(chunk.payload_bytes)
+
+
+async def _read(
+    ahead: asyncio.Future[pieces.Chunk | None], chunks: pieces.Chunks, running: Running
+) -> pieces.Chunk | None:
+    """The chunk that is being read; items that turn out to be unreadable are failed.
+
+    Raises
+    ------
+    SourceChanged
+        A source ended within a frame: the stream is broken off, and the rest is sent in another.
+    """
+    try:
+        return await ahead
+    except pieces.SourceFailed as error:
+        raise SourceChanged(f"{error} is shorter than it was", remedy="Verify that copy at the sender.") from error
+    finally:
+        for item, reason in chunks.take_failures():
+            running.fail(item, reason)
 
 
 def _requests(wanted: Sequence[pieces.Piece], *, streams: int) -> list[_Request]:
