@@ -11,7 +11,13 @@ from librarian.states import Role
 from librarian.wire.base import AccountText, Request, Response, Secret
 
 RoleSet = Annotated[frozenset[Role], Field(min_length=1, max_length=8, description="What the account may do.")]
-Password = Annotated[Secret, Field(description="8 characters to 256 bytes of UTF-8, without control characters.")]
+Password = Annotated[
+    Secret,
+    Field(
+        description="8 characters to 256 bytes of UTF-8, without control characters.",
+        json_schema_extra={"minLength": 8, "maxLength": 256},
+    ),
+]
 
 
 class CreateAccount(Request):
