@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, SecretStr
 from pydantic.functional_validators import AfterValidator
 
 from librarian.checksum import Checksum
@@ -18,17 +18,37 @@ LIST_ITEMS: Final = 4096
 #: SQL integers end at 2**63 - 1.
 BIGGEST: Final = 2**63 - 1
 
-FileNameText = Annotated[str, AfterValidator(FileName), Field(description="Relative path, 1 to 1,024 bytes UTF-8.")]
-MemberText = Annotated[str, AfterValidator(MemberPath), Field(description="Relative path inside a book.")]
-TokenText = Annotated[str, AfterValidator(Token), Field(description="32 hexadecimal digits.")]
-SiteText = Annotated[str, AfterValidator(SiteName)]
-StoreText = Annotated[str, AfterValidator(StoreName)]
-AccountText = Annotated[str, AfterValidator(AccountName)]
-RuleText = Annotated[str, AfterValidator(RuleName)]
+#: What a name looks like, for the API's description; the value types say it exactly.
+_LABEL: Final[dict[str, JsonValue]] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
+_PATH: Final[dict[str, JsonValue]] = {"pattern": "^[^/\\x00-\\x1f\\x7f.][^/\\x00-\\x1f\\x7f]*(/[^/\\x00-\\x1f\\x7f.][^/\\x00-\\x1f\\x7f]*)*$"}
+_DIGEST: Final[dict[str, JsonValue]] = {"pattern": "^(book1-)?((xxh3|md5):[0-9a-f]{32}|(blake3|sha256):[0-9a-f]{64})$"}
+
+FileNameText = Annotated[
+    str,
+    AfterValidator(FileName),
+    Field(description="Relative path, 1 to 1,024 bytes UTF-8.", json_schema_extra={**_PATH, "maxLength": 1024}),
+]
+MemberText = Annotated[
+    str,
+    AfterValidator(MemberPath),
+    Field(description="Relative path inside a book.", json_schema_extra={**_PATH, "maxLength": 2048}),
+]
+TokenText = Annotated[
+    str,
+    AfterValidator(Token),
+    Field(description="32 hexadecimal digits.", json_schema_extra={"pattern": "^[0-9a-f]{32}$"}),
+]
+SiteText = Annotated[str, AfterValidator(SiteName), Field(json_schema_extra=_LABEL)]
+StoreText = Annotated[str, AfterValidator(StoreName), Field(json_schema_extra=_LABEL)]
+AccountText = Annotated[str, AfterValidator(AccountName), Field(json_schema_extra=_LABEL)]
+RuleText = Annotated[str, AfterValidator(RuleName), Field(json_schema_extra=_LABEL)]
 ChecksumText = Annotated[
     str,
     AfterValidator(Checksum),
-    Field(description="'<algorithm>:<hex>' or 'book1-<algorithm>:<hex>'; algorithms: xxh3, blake3, sha256, md5."),
+    Field(
+        description="'<algorithm>:<hex>' or 'book1-<algorithm>:<hex>'; algorithms: xxh3, blake3, sha256, md5.",
+        json_schema_extra=_DIGEST,
+    ),
 ]
 Size = Annotated[int, Field(ge=0, le=BIGGEST, description="Bytes.")]
 Uuid = Annotated[str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")]
