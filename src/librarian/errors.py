@@ -33,7 +33,7 @@ class LibrarianError(Exception):
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
-    exit_code: ClassVar[int] = 70
+    exit_code: int = 70
 
     def __init__(self, message: str, *, remedy: str = "", details: Mapping[str, object] | None = None) -> None:
         super().__init__(message)

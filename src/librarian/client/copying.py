@@ -196,7 +196,7 @@ def _copy_plain(source: int, sink: int, part: Part, hasher: Hasher, *, left: int
 
 def _copy_pipelined(source: int, sink: int, part: Part, hasher: Hasher, *, left: int, on_bytes: OnBytes) -> None:
     """Read and hash here while another thread writes; reads, hashes and writes all let go of the interpreter."""
-    writer = _Writer(sink, at=part.size - left, on_bytes=on_bytes)
+    writer = _Writer(sink, at=part.size - left)
     try:
         while left:
             buffer = writer.empty_buffer()
@@ -204,6 +204,7 @@ def _copy_pipelined(source: int, sink: int, part: Part, hasher: Hasher, *, left:
             hasher.update(buffer[:count])
             writer.write(buffer, count)
             left -= count
+            on_bytes(count)
     finally:
         writer.finish()
     writer.confirm()
@@ -212,10 +213,9 @@ def _copy_pipelined(source: int, sink: int, part: Part, hasher: Hasher, *, left:
 class _Writer:
     """A thread that writes filled buffers in order and hands them back empty."""
 
-    def __init__(self, sink: int, *, at: int, on_bytes: OnBytes) -> None:
+    def __init__(self, sink: int, *, at: int) -> None:
         self._sink = sink
         self._at = at
-        self._on_bytes = on_bytes
         self._error: OSError | None = None
         self._filled: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
         self._empty: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
@@ -253,7 +253,6 @@ class _Writer:
                 except OSError as error:
                     self._error = error
             self._at += count
-            self._on_bytes(count)
             self._empty.put(buffer)
 
 

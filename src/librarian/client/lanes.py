@@ -24,6 +24,10 @@ class Halt:
     def __init__(self) -> None:
         self._event = threading.Event()
 
+    def set(self) -> None:
+        """Nobody wants it any more."""
+        self._event.set()
+
     def check(self) -> None:
         """Raise Halted once the caller was cancelled; long work calls it now and then."""
         if self._event.is_set():
@@ -34,7 +38,7 @@ class Halt:
         try:
             return await asyncio.to_thread(work, *args, **kwargs)
         except asyncio.CancelledError:
-            self._event.set()
+            self.set()
             raise
 
 

@@ -63,6 +63,7 @@ class SomeFailed(LibrarianError):
             remedy=first.remedy or "Repeat the call: what is held already is not sent again.",
         )
         self.outcomes = tuple(outcomes)
+        self.exit_code = max(failure.exit_code for failure in failures)
 
     @property
     def failures(self) -> tuple[LibrarianError, ...]:

@@ -1,0 +1,67 @@
+"""A site that works: served, with its tasks running; a client; a proxy between them; sources to upload."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from librarian.client import LibrarianClient
+from librarian.tasks.everything import all_tasks
+from librarian.tasks.supervisor import Supervisor
+from tests.fakes.tcp_proxy import tcp_proxy
+from tests.holding import write_payload
+from tests.site_fixtures import password_of
+
+
+@pytest.fixture
+async def working(live_server):
+    """A served site whose tasks run."""
+    async with Supervisor(live_server.site, all_tasks(live_server.site)):
+        yield live_server
+
+
+@pytest.fixture
+async def proxy(working):
+    """A network between the client and the site."""
+    async with tcp_proxy(working.url) as between:
+        yield between
+
+
+@pytest.fixture
+async def client(working):
+    """A client of the site, on the same file system."""
+    async with LibrarianClient(working.url, user="uploader", password=password_of("uploader")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def far_client(proxy):
+    """A client on another machine: over the network, with no file system in common."""
+    async with LibrarianClient(proxy.url, user="uploader", password=password_of("uploader"), shared=False) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["near", "far"])
+def either(request):
+    """A client on the same file system, and one that sends over HTTP."""
+    return request.getfixturevalue("client" if request.param == "near" else "far_client")
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Make a file or book to upload: ``source(b"…")`` or ``source({"member": b"…", "empty": None})``."""
+    made = []
+
+    def make(content, name=None) -> Path:
+        path = tmp_path / "sources" / (name or f"source-{len(made)}")
+        write_payload(path, content)
+        made.append(path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def some_bytes():
+    """So many bytes that no two parts are alike."""
+    return os.urandom
