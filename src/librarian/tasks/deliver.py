@@ -127,7 +127,8 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
         if has_heard_more:
             await tx.site.mark_restored(
                 f"{plan.peer.name} has heard notice {result.seen_epoch}/{result.seen_seq} of us, "
-                f"we have only said {plan.epoch}/{plan.last_said}"
+                f"we have only said {plan.epoch}/{plan.last_said}",
+                beyond_epoch=result.seen_epoch,
             )
         return has_heard_more
 

@@ -84,7 +84,7 @@ async def take_notices(call: Call[Notices, None]) -> Answer:
     if len(seqs) != len(said.notices):
         raise BadRequest("two notices carry the same number", remedy="Number every notice of a site once.")
     uuids = [notice.subject for notice in said.notices if notice.state in ("staged", "cancelled")]
-    with call.site.writers.hold_free(uuids) as free:
+    async with call.site.writers.hold_free(uuids) as free:
         async with call.site.catalog.begin() as tx:
             heard = await notices.hear(
                 tx,
