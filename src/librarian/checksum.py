@@ -375,7 +375,7 @@ class Reader:
 
 def _expect_unchanged(seen: Seen, file: int) -> None:
     status = os.fstat(file)
-    if Seen.of(seen.path, status) != seen or not stat.S_ISREG(status.st_mode):
+    if (status.st_size, status.st_mtime_ns, status.st_ino) != seen[1:] or not stat.S_ISREG(status.st_mode):
         raise SourceChanged(f"'{seen.path}' changed while it was read", remedy=_FINISH_WRITING)
 
 

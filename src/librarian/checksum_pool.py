@@ -24,16 +24,25 @@ import anyio.to_thread
 from anyio import CapacityLimiter
 
 from librarian import guard
-from librarian.checksum import Algorithm, Checksum, Measured, Seen, measured_file, parse_lines
-from librarian.checksum_worker import LENGTHS, Header, frame, measure_small, pack_chunk
-from librarian.errors import Bug, Draining, LibrarianError, NotFound, SourceChanged, Unavailable, UnsupportedMember
+from librarian.checksum import Algorithm, Checksum, Measured, measured_file, parse_lines
+from librarian.checksum_worker import (
+    LENGTHS,
+    SMALL_BYTES,
+    Header,
+    frame,
+    measure_small,
+    pack_chunk,
+    refusal_of,
+    unpack_found,
+)
+from librarian.errors import Draining, LibrarianError, Unavailable
 from librarian.states import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from librarian.checksum import MemberDigest
+    from librarian.checksum import MemberDigest, Seen
     from librarian.checksum_worker import Found
 
 log = logging.getLogger(__name__)
@@ -42,12 +51,13 @@ log = logging.getLogger(__name__)
 TRIP_ITEMS: Final = 1024
 #: Payloads that one trip to a worker looks at; its answer is read within a millisecond.
 SLICE_ITEMS: Final = 128
+#: Files of many that are at most so large go to a worker in groups; a group ends when it has GROUP_BYTES.
+GROUPED_BYTES: Final = 16 * 1024 * 1024
+GROUP_BYTES: Final = 16 * 1024 * 1024
 #: A chunk is given to this many workers before its loss is no accident.
 ATTEMPTS: Final = 2
 #: Seconds that a killed worker may take to end; one in a dead mount never does.
 END_SECONDS: Final = 2.0
-
-_REFUSALS: Final = {each.code: each for each in (NotFound, SourceChanged, Unavailable, UnsupportedMember)}
 
 
 class _WorkerLost(Exception):
@@ -91,25 +101,20 @@ def _hash_job(book: str | None, algorithm: Algorithm) -> Header:
     return {"job": "hash", "book": book, "algorithm": algorithm}
 
 
-def _refused(answer: Header) -> LibrarianError:
-    return _refusal(str(answer["error"]), str(answer["message"]), str(answer["remedy"]))
-
-
-def _refusal(code: str, message: str, remedy: str) -> LibrarianError:
-    return _REFUSALS.get(code, Bug)(message, remedy=remedy)
-
-
-def _found(written: list[str | int] | None) -> Found:
-    match written:
-        case None:
-            return None
-        case ["measured", int(size), str(checksum)]:
-            return Measured(kind=Kind.FILE, size=size, checksum=Checksum.trusted(checksum))
-        case ["seen", str(path), int(size), int(mtime_ns), int(inode)]:
-            return Seen(path, size, mtime_ns, inode)
-        case ["refused", str(code), str(message), str(remedy)]:
-            return _refusal(code, message, remedy)
-    raise Bug(f"a worker answered {written!r:.120}")
+def _groups(large: Mapping[int, Seen | None]) -> Iterator[list[int]]:
+    """The files of middling size in *large*, so many together as are worth a trip to a worker."""
+    group: list[int] = []
+    size = 0
+    for index, seen in large.items():
+        if seen is None or seen.size > GROUPED_BYTES:
+            continue
+        group.append(index)
+        size += seen.size
+        if size >= GROUP_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _await_ends(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -140,9 +145,7 @@ class _Worker:
             theirs.close()
 
     async def ask(self, header: Header, bodies: Sequence[bytes], act: _Act, *, size: int) -> _Answer | LibrarianError:
-        """Have one job done: *bodies* are its frames, *size* the bytes it reads.
-
-        A worker that was cut off in a job is of no more use: end it.
+        """Have one job done: *bodies* are its frames, *size* the bytes it reads. One that was cut off: end the worker.
 
         Raises
         ------
@@ -157,7 +160,7 @@ class _Worker:
             while True:
                 answer, body = await self._receive()
                 if "error" in answer:
-                    return _refused(answer)
+                    return refusal_of(str(answer["error"]), str(answer["message"]), str(answer["remedy"]))
                 if "done" in answer:
                     act.advance(size - counted)
                     return _Answer(done=answer["done"], body=body, frames=frames)
@@ -263,28 +266,32 @@ class ChecksumPool:
         act = _Act()
         pairs = [item if isinstance(item, tuple) else (item, algorithm) for item in items]
         answers: dict[int, Measured | LibrarianError] = {}
-        large: list[tuple[int, Seen | None]] = []
+        large: dict[int, Seen | None] = {}
 
-        step = TRIP_ITEMS if len(pairs) <= TRIP_ITEMS else SLICE_ITEMS
-        look_at_slice = self._look if step == TRIP_ITEMS else self._look_in_worker
-
-        async def look(start: int) -> None:
-            for index, found in enumerate(await look_at_slice(pairs[start : start + step]), start):
+        async def look(ask: Callable[[list[tuple[Path, Algorithm]]], Awaitable[list[Found]]], batch: list[int]) -> None:
+            for index, found in zip(batch, await ask([pairs[index] for index in batch]), strict=True):
                 if isinstance(found, (Measured, LibrarianError)):
                     answers[index] = found
                 else:
-                    large.append((index, found))
+                    large[index] = found
 
-        async def measure_one(index: int, found: Seen | None) -> None:
+        async def measure_one(index: int) -> None:
             try:
-                answers[index] = await self._measure_large(*pairs[index], found, act)
+                answers[index] = await self._measure_large(*pairs[index], large[index], act)
             except LibrarianError as error:
                 answers[index] = error
 
-        await self._side_by_side(partial(look, start) for start in range(0, len(pairs), step))
+        everything = list(range(len(pairs)))
+        if len(pairs) <= TRIP_ITEMS:
+            await look(self._look, everything)
+        else:
+            slices = (everything[start : start + SLICE_ITEMS] for start in everything[::SLICE_ITEMS])
+            await self._side_by_side(partial(look, self._look_in_worker, each) for each in slices)
         act.pass_midway()
-        await self._side_by_side(partial(measure_one, *each) for each in large)
-        return [answers[index] for index in range(len(pairs))]
+        ask = partial(self._look_in_worker, limit=GROUPED_BYTES)
+        await self._side_by_side([partial(look, ask, group) for group in _groups(large)])
+        await self._side_by_side([partial(measure_one, index) for index in large if index not in answers])
+        return [answers[index] for index in everything]
 
     async def _look(self, items: Sequence[tuple[Path, Algorithm]]) -> list[Found]:
         stop = threading.Event()
@@ -295,10 +302,15 @@ class ChecksumPool:
         finally:
             stop.set()
 
-    async def _look_in_worker(self, items: Sequence[tuple[Path, Algorithm]]) -> list[Found]:
+    async def _look_in_worker(
+        self, items: Sequence[tuple[Path, Algorithm]], *, limit: int = SMALL_BYTES
+    ) -> list[Found]:
         body = json.dumps([(str(path), algorithm) for path, algorithm in items]).encode()
-        answer = await self._run({"job": "look"}, [body], _Act(is_midway=True))
-        return [_found(each) for each in json.loads(answer.body)]
+        try:
+            answer = await self._run({"job": "look", "limit": limit}, [body], _Act(is_midway=True))
+        except LibrarianError as error:
+            return [error] * len(items)
+        return [unpack_found(each) for each in json.loads(answer.body)]
 
     async def _measure_large(self, path: Path, algorithm: Algorithm, found: Seen | None, act: _Act) -> Measured:
         if found is not None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from librarian.checksum import (
     Algorithm,
+    Checksum,
     Measured,
     MemberDigest,
     Reader,
@@ -38,7 +39,7 @@ from librarian.checksum import (
     open_book,
     walk_book,
 )
-from librarian.errors import LibrarianError
+from librarian.errors import Bug, LibrarianError, NotFound, SourceChanged, Unavailable, UnsupportedMember
 from librarian.states import Kind
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ PROGRESS_SECONDS: Final = 0.1
 NICENESS: Final = 10
 
 _PR_SET_PDEATHSIG: Final = 1
+_REFUSALS: Final = {each.code: each for each in (NotFound, SourceChanged, Unavailable, UnsupportedMember)}
 
 
 def frame(header: Header, body: bytes = b"") -> bytes:
@@ -79,31 +81,33 @@ def pack_chunk(members: list[Seen]) -> bytes:
     return json.dumps(members).encode()
 
 
-def measure_small(items: Sequence[tuple[Path, Algorithm]], stop: threading.Event) -> list[Found]:
-    """Measure those of *items* that are small, in this thread, until *stop*; answers per item, in order."""
+def measure_small(
+    items: Sequence[tuple[Path, Algorithm]], stop: threading.Event, limit: int = SMALL_BYTES
+) -> list[Found]:
+    """Measure those of *items* with at most *limit* bytes, in this thread, until *stop*; answers per item, in order."""
     readers = {algorithm: Reader(algorithm) for algorithm in {algorithm for _, algorithm in items}}
     answers: list[Found] = []
     for path, algorithm in items:
         if stop.is_set():
             break
         try:
-            answers.append(_measure_if_small(path, algorithm, readers[algorithm]))
+            answers.append(_measure_if_small(path, algorithm, readers[algorithm], limit))
         except LibrarianError as error:
             answers.append(error)
     return answers
 
 
-def _measure_if_small(path: Path, algorithm: Algorithm, reader: Reader) -> Measured | Seen | None:
+def _measure_if_small(path: Path, algorithm: Algorithm, reader: Reader, limit: int) -> Measured | Seen | None:
     status = look_at(path)
     if stat.S_ISREG(status.st_mode):
         seen = Seen.of(str(path), status)
-        if seen.size > SMALL_BYTES:
+        if seen.size > limit:
             return seen
         return measured_file(seen.size, algorithm, reader.digest(seen, str(path)))
     root = open_book(path)
     try:
         members: list[MemberDigest] = []
-        left = SMALL_BYTES
+        left = limit
         with closing(walk_book(root)) as walk:
             for seen, name, directory in walk:
                 left -= seen.size
@@ -122,6 +126,25 @@ def pack_found(found: Found) -> list[str | int] | None:
     if isinstance(found, LibrarianError):
         return ["refused", found.code, found.message, found.remedy]
     return None if found is None else ["seen", *found]
+
+
+def refusal_of(code: str, message: str, remedy: str) -> LibrarianError:
+    """The refusal that a worker wrote."""
+    return _REFUSALS.get(code, Bug)(message, remedy=remedy)
+
+
+def unpack_found(written: list[str | int] | None) -> Found:
+    """What ``pack_found`` was given, any book being None; raises Bug when it wrote no such thing."""
+    match written:
+        case None:
+            return None
+        case ["measured", int(size), str(checksum)]:
+            return Measured(kind=Kind.FILE, size=size, checksum=Checksum.trusted(checksum))
+        case ["seen", str(path), int(size), int(mtime_ns), int(inode)]:
+            return Seen(path, size, mtime_ns, inode)
+        case ["refused", str(code), str(message), str(remedy)]:
+            return refusal_of(code, message, remedy)
+    raise Bug(f"a worker answered {written!r:.120}")
 
 
 class Pipe:
@@ -167,9 +190,9 @@ class _Progress:
             self._spoke_at = time.monotonic()
 
 
-def _look(pipe: Pipe, body: bytes) -> None:
+def _look(pipe: Pipe, limit: int, body: bytes) -> None:
     items = [(Path(path), Algorithm(algorithm)) for path, algorithm in json.loads(body)]
-    found = measure_small(items, threading.Event())
+    found = measure_small(items, threading.Event(), limit)
     pipe.send({"done": None}, json.dumps([pack_found(each) for each in found]).encode())
 
 
@@ -246,7 +269,7 @@ def serve_job(pipe: Pipe) -> None:
     try:
         match header["job"]:
             case "look":
-                _look(pipe, body)
+                _look(pipe, cast("int", header["limit"]), body)
             case "plan":
                 _plan(pipe, Path(str(header["book"])))
             case "hash":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from librarian import guard
+from librarian import checksum_pool, guard
 from librarian.checksum import Algorithm, measure_blocking
 from librarian.checksum_pool import SLICE_ITEMS, TRIP_ITEMS, ChecksumPool
 from librarian.checksum_worker import CHUNK_MEMBERS, NICENESS, SLICE_LINES, SMALL_BYTES, SMALL_MEMBERS
@@ -131,6 +131,19 @@ async def test_more_payloads_than_a_trip_takes_go_to_the_workers(pool, tmp_path)
     assert pool.worker_pids
 
 
+async def test_files_of_middling_size_are_answered_in_order_whatever_becomes_of_one(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(checksum_pool, "GROUP_BYTES", 2 * SMALL_BYTES)
+    monkeypatch.setattr(checksum_pool, "GROUPED_BYTES", 3 * SMALL_BYTES)
+    sizes = [2, 1, 1, 1, 4, 1]
+    paths = [make_file(tmp_path / str(number), size * SMALL_BYTES + 1) for number, size in enumerate(sizes)]
+    monkeypatch.setattr(guard, "_on_step", [lambda _: paths[2].unlink()])
+
+    answers = await pool.measure_many(paths)
+
+    assert isinstance(answers.pop(2), NotFound)
+    assert answers == [measure_blocking(path, Algorithm.XXH3) for path in paths if path != paths[2]]
+
+
 async def test_no_payloads_have_no_answers(pool):
     assert await pool.measure_many([]) == []
 
@@ -206,7 +219,8 @@ async def test_workers_stay_when_they_are_idle(pool, tmp_path):
     assert pool.busy_pids == ()
 
 
-async def test_no_more_workers_start_than_were_allowed(pool, tmp_path):
+async def test_no_more_workers_start_than_were_allowed(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr(checksum_pool, "GROUP_BYTES", 1)
     paths = [make_file(tmp_path / str(number), SMALL_BYTES + number + 1) for number in range(8)]
 
     await pool.measure_many(paths)

@@ -154,6 +154,20 @@ async def test_a_chunk_that_kills_two_workers_is_given_up(pool, large):
     assert refusal.value.remedy
 
 
+async def test_a_group_that_kills_two_workers_is_given_up_for_each_of_its_files(pool, large, tmp_path):
+    (tmp_path / "small").write_bytes(b"small")
+    task = asyncio.create_task(pool.measure_many([large, tmp_path / "small", large]))
+    first = await next_busy(pool)
+    os.kill(first, signal.SIGKILL)
+    os.kill(await next_busy(pool, but=[first]), signal.SIGKILL)
+
+    answers = await task
+
+    assert isinstance(answers[0], Unavailable)
+    assert answers[1] == measure_blocking(tmp_path / "small", Algorithm.XXH3)
+    assert isinstance(answers[2], Unavailable)
+
+
 async def test_progress_does_not_fall_when_a_worker_is_killed_midway(pool, endless):
     told = []
     reading = asyncio.Event()
