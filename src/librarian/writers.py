@@ -7,12 +7,13 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import NameBusy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
 #: A writer that was silent for this long gives way: its connection may be dead without either side knowing.
 IDLE: Final = timedelta(seconds=5)
@@ -66,6 +67,7 @@ class Writers:
 
     def __init__(self) -> None:
         self._pens: dict[str, list[Pen]] = {}
+        self._joined = count()
 
     @asynccontextmanager
     async def hold(self, uuid: str, *, part: str | None = None, patience: timedelta = IDLE) -> AsyncIterator[Pen]:
@@ -95,6 +97,17 @@ class Writers:
             if other is not None and other.is_idle(IDLE):
                 await other.wrest()
         pens = [self._take(uuid, None) for uuid in dict.fromkeys(uuids) if uuid not in self._pens]
+        try:
+            yield frozenset(pen.uuid for pen in pens)
+        finally:
+            for pen in pens:
+                self._drop(pen)
+
+    @asynccontextmanager
+    async def join(self, uuids: Iterable[str]) -> AsyncIterator[frozenset[str]]:
+        """Write to parts of those of *uuids* that nobody holds whole, beside others who have joined; gives those."""
+        part = f"joined {next(self._joined)}"
+        pens = [self._take(uuid, part) for uuid in dict.fromkeys(uuids) if self._in_the_way(uuid, part) is None]
         try:
             yield frozenset(pen.uuid for pen in pens)
         finally:

@@ -164,7 +164,7 @@ class ContentIntake:
         except (ValidationError, BadName) as error:
             raise BadRequest("a content stream starts with a line of tokens", remedy="Send it first.") from error
 
-    async def _admit(self, joined: set[str]) -> None:
+    async def _admit(self, joined: frozenset[str]) -> None:
         async with self._site.catalog.begin() as tx:
             rows = await tx.incoming.with_tokens(self._tokens)
             mine = [row for row in rows if row.peer_id == self._peer.id and row.state in OPEN and row.uuid in joined]
