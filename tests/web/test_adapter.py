@@ -276,6 +276,35 @@ async def test_who_waits_to_be_invited_is_invited_once_permitted(server):
 
 
 @pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+        b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["tls", "words", "header", "line", "length", "smuggling"],
+)
+async def test_what_is_no_http_is_refused_in_our_words_and_leaves_no_traceback(server, sent, caplog):
+    caplog.set_level(logging.INFO)
+
+    answer = await raw_exchange(server, sent)
+
+    assert answer.startswith((b"HTTP/1.1 400 ", b"HTTP/1.0 400 "))
+    assert problem_in(answer)["code"] == "bad_request"
+    assert b"Librarian-Protocol: 1" in answer
+    assert "Traceback" not in caplog.text
+
+
+async def test_the_longest_name_and_member_path_fit_into_one_request_line(server):
+    reply = await server.call("GET", "/names/" + "%C3%A9" * (512 + 1024), user="reader")
+
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize(
     ("query", "status"),
     [
         ("", 200),

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 import schemathesis
 from schemathesis.checks import not_a_server_error
-from schemathesis.config import GenerationConfig, PhasesConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
+from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -35,7 +35,7 @@ CHECKS = [
     unsupported_method,
 ]
 #: Per operation and database; hypothesis looks for the corners first.
-EXAMPLES = 8
+EXAMPLES = 6
 PEER = "nersc"
 KNOWN = {
     "/api/v1/accounts": {"name": "ana"},

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from librarian.web import adapter, around, docs, openapi, streams, table
 from librarian.web import site as site_routes
+from librarian.web.runner import make_runner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import timedelta
 
     from librarian.catalog.records import Account
     from librarian.site import Site
     from librarian.web.route import Route
 
-#: A file name of 1,024 bytes and a member path of 2,048, every byte escaped as three, must fit in one line.
-LINE_BYTES: Final = 16 * 1024
-LINGERING: Final = timedelta(seconds=5)
+
+__all__ = ["create_app", "make_runner"]
 
 
 def create_app(
@@ -49,20 +49,3 @@ def create_app(
         )
     app.on_response_prepare.append(around.mark)
     return app
-
-
-def make_runner(app: web.Application, *, lingering: timedelta = LINGERING) -> web.AppRunner:
-    """A runner for *app*: long names fit into the request line, and we write our own access log.
-
-    *lingering*: how long what a refused client still sends is read and thrown away, so that it sees the refusal.
-    """
-    return web.AppRunner(
-        app,
-        access_log=None,
-        max_line_size=LINE_BYTES,
-        max_field_size=LINE_BYTES,
-        keepalive_timeout=75,
-        handler_cancellation=False,
-        shutdown_timeout=5,
-        lingering_time=lingering.total_seconds(),
-    )

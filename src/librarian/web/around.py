@@ -84,9 +84,15 @@ def _refuse(error: LibrarianError, request: web.Request, request_id: str) -> web
 async def mark(request: web.Request, response: web.StreamResponse) -> None:
     """Put our headers on every answer; aiohttp calls it just before the first byte."""
     request[_BEGUN] = True
+    put_headers(response, request.get(REQUEST_ID, ""))
+
+
+def put_headers(response: web.StreamResponse, request_id: str) -> None:
+    """What every answer carries."""
     headers = response.headers
-    headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID, "")
+    headers[REQUEST_ID_HEADER] = request_id
     headers[PROTOCOL_HEADER] = _PROTOCOL
+    headers["Server"] = "librarian"
     headers["X-Content-Type-Options"] = "nosniff"
     headers.setdefault("Cache-Control", "no-store")
 
