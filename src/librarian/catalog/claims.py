@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import exists, literal_column, not_, select, text, update
+from sqlalchemy import bindparam, exists, literal_column, not_, null, select, text, update
 
 from librarian.catalog import rows
-from librarian.catalog.columns import to_micros
+from librarian.catalog.columns import Instant, to_micros
 from librarian.catalog.incoming_rows import (
     INCOMING_COLUMNS,
     STORE_NAME,
@@ -32,7 +32,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement, Select, Subquery, Update
+
     from librarian.catalog.records import Incoming
+
+_NOW = bindparam("now", type_=Instant())
+_HAS_STAGING = text("incoming_transfers.has_staging")
+
+
+def _literal(state: TransferState) -> str:
+    return f"'{state}'"
 
 
 class Claims(Repository):
@@ -45,81 +54,48 @@ class Claims(Repository):
 
         *except_for*: (store, from size, below size) of those that nobody could take up now.
         """
-        busy = self._table("busy", store=rows.TEXT, at_least=rows.BIGINT, below=rows.BIGINT)
-        found = await self._connection.execute(
-            select(IncomingRow.id, StoreRow.name, IncomingRow.size, IncomingRow.attempts)
-            .join(StoreRow, StoreRow.id == IncomingRow.store_id)
-            .where(
-                is_in(TransferState.STAGED),
-                IncomingRow.next_try_at <= now,
-                not_(
-                    exists().where(
-                        busy.c.store == StoreRow.name,
-                        busy.c.at_least <= IncomingRow.size,
-                        IncomingRow.size < busy.c.below,
-                    )
-                ),
-            )
-            .order_by(IncomingRow.next_try_at, IncomingRow.id)
-            .limit(limit),
-            {"busy": rows.pack(except_for)},
+        statement = self._once(
+            lambda: _candidates(self._table("busy", store=rows.TEXT, at_least=rows.BIGINT, below=rows.BIGINT))
         )
+        given = {"busy": rows.pack(except_for), "now": now, "most": limit}
         return tuple(
             Candidate(id=TransferId(row.id), store=StoreName(row.name), size=row.size, attempts=row.attempts)
-            for row in found
+            for row in await self._connection.execute(statement, given)
         )
 
     async def claim(self, ids: Sequence[TransferId]) -> list[Incoming]:
         """Move staged transfers to INGESTING; those that moved are the caller's responsibility."""
         if not ids:
             return []
-        asked = self._table("asked", id=rows.BIGINT)
-        claimed = await self._connection.execute(
-            update(IncomingRow)
-            .where(IncomingRow.id.in_(select(asked.c.id)), IncomingRow.state == TransferState.STAGED)
-            .values(state=TransferState.INGESTING)
-            .returning(*INCOMING_COLUMNS, STORE_NAME),
-            {"asked": rows.pack((id_,) for id_ in ids)},
+        statement = self._once(
+            lambda: (
+                update(IncomingRow)
+                .where(self._among(), IncomingRow.state == literal_column(_literal(TransferState.STAGED)))
+                .values(state=literal_column(_literal(TransferState.INGESTING)))
+                .returning(*INCOMING_COLUMNS, STORE_NAME)
+            )
         )
+        claimed = await self._connection.execute(statement, {"asked": rows.pack((id_,) for id_ in ids)})
         return sorted((incoming_of(row) for row in claimed), key=lambda each: each.id)
+
+    def _among(self) -> ColumnElement[bool]:
+        return IncomingRow.id.in_(select(self._table("asked", id=rows.BIGINT).c.id))
 
     async def complete(self, completions: Sequence[Completion]) -> None:
         """The payloads are published and recorded. A repeat does nothing."""
         if not completions:
             return
-        done = self._table("done", id=rows.BIGINT, has_staging=rows.BIGINT)
-        await self._connection.execute(
-            update(IncomingRow)
-            .where(IncomingRow.id == done.c.id, may_become(TransferState.COMPLETED))
-            .values(
-                state=TransferState.COMPLETED,
-                has_staging=done.c.has_staging == 1,
-                code=None,
-                reason=None,
-                reserved=0,
-                progressed_at=utc_now(),
-            ),
-            {"done": rows.pack((each.id, int(each.has_staging)) for each in completions)},
-        )
+        statement = self._once(lambda: _complete(self._table("done", id=rows.BIGINT, has_staging=rows.BIGINT)))
+        packed = rows.pack((each.id, int(each.has_staging)) for each in completions)
+        await self._connection.execute(statement, {"done": packed, "now": utc_now()})
 
     async def fail(self, failures: Sequence[Failure]) -> set[TransferId]:
         """Fail transfers for good, with the reason; returns those that were still live."""
         if not failures:
             return set()
-        failed = self._table("failed", id=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT)
-        moved = await self._connection.execute(
-            update(IncomingRow)
-            .where(IncomingRow.id == failed.c.id, may_become(TransferState.FAILED))
-            .values(
-                state=TransferState.FAILED,
-                code=failed.c.code,
-                reason=failed.c.reason,
-                reserved=0,
-                progressed_at=utc_now(),
-            )
-            .returning(IncomingRow.id),
-            {"failed": rows.pack((each.id, each.code, each.reason) for each in failures)},
-        )
+        statement = self._once(lambda: _fail(self._table("failed", id=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT)))
+        packed = rows.pack((each.id, each.code, each.reason) for each in failures)
+        moved = await self._connection.execute(statement, {"failed": packed, "now": utc_now()})
         return {TransferId(row.id) for row in moved}
 
     async def release(self, delays: Sequence[Delay]) -> None:
@@ -129,22 +105,10 @@ class Claims(Repository):
         late = self._table(
             "late", id=rows.BIGINT, until=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT, is_suspicious=rows.BIGINT
         )
-        await self._connection.execute(
-            update(IncomingRow)
-            .where(IncomingRow.id == late.c.id, IncomingRow.state == TransferState.INGESTING)
-            .values(
-                state=TransferState.STAGED,
-                next_try_at=late.c.until,
-                code=late.c.code,
-                reason=late.c.reason,
-                attempts=IncomingRow.attempts + late.c.is_suspicious,
-            ),
-            {
-                "late": rows.pack(
-                    (each.id, to_micros(each.until), each.code, each.reason, int(each.is_suspicious)) for each in delays
-                )
-            },
+        packed = rows.pack(
+            (each.id, to_micros(each.until), each.code, each.reason, int(each.is_suspicious)) for each in delays
         )
+        await self._connection.execute(_release(late), {"late": packed})
 
     async def take_back(self) -> int:
         """Give back every claim of a process that died; only the owner's first act may call this."""
@@ -160,17 +124,14 @@ class Claims(Repository):
         """Nothing of these is left in staging."""
         if not ids:
             return
-        asked = self._table("asked", id=rows.BIGINT)
-        await self._connection.execute(
-            update(IncomingRow).where(IncomingRow.id.in_(select(asked.c.id))).values(has_staging=False),
-            {"asked": rows.pack((id_,) for id_ in ids)},
-        )
+        statement = self._once(lambda: update(IncomingRow).where(self._among()).values(has_staging=False))
+        await self._connection.execute(statement, {"asked": rows.pack((id_,) for id_ in ids)})
 
     async def to_clear(self, *, after: TransferId, limit: int) -> list[Incoming]:
         """Ended transfers whose staging still has to be removed, by id, from the one after *after*."""
         found = await self._connection.execute(
             every()
-            .where(text("incoming_transfers.has_staging"), not_(is_live(IncomingRow.state)), IncomingRow.id > after)
+            .where(_HAS_STAGING, not_(is_live(IncomingRow.state)), IncomingRow.id > after)
             .order_by(IncomingRow.id)
             .limit(limit)
         )
@@ -199,7 +160,7 @@ class Claims(Repository):
 
     async def staged_tokens(self) -> frozenset[Token]:
         """Every token that may stand in some staging area: of live transfers, and of ended ones not yet cleared."""
-        found = await self._connection.execute(select(IncomingRow.token).where(text("incoming_transfers.has_staging")))
+        found = await self._connection.execute(select(IncomingRow.token).where(_HAS_STAGING))
         return frozenset(Token(row.token) for row in found)
 
     async def expire(
@@ -231,3 +192,60 @@ class Claims(Repository):
             {"unseen": rows.pack((store,) for store in except_stores)},
         )
         return [incoming_of(row) for row in moved]
+
+
+def _candidates(busy: Subquery) -> Select[*tuple[object, ...]]:
+    is_busy = exists().where(
+        busy.c.store == StoreRow.name, busy.c.at_least <= IncomingRow.size, IncomingRow.size < busy.c.below
+    )
+    return (
+        select(IncomingRow.id, StoreRow.name, IncomingRow.size, IncomingRow.attempts)
+        .join(StoreRow, StoreRow.id == IncomingRow.store_id)
+        .where(is_in(TransferState.STAGED), IncomingRow.next_try_at <= _NOW, not_(is_busy))
+        .order_by(IncomingRow.next_try_at, IncomingRow.id)
+        .limit(bindparam("most", type_=rows.BIGINT))
+    )
+
+
+def _complete(done: Subquery) -> Update:
+    return (
+        update(IncomingRow)
+        .where(IncomingRow.id == done.c.id, may_become(TransferState.COMPLETED))
+        .values(
+            state=literal_column(_literal(TransferState.COMPLETED)),
+            has_staging=done.c.has_staging == 1,
+            code=null(),
+            reason=null(),
+            reserved=0,
+            progressed_at=_NOW,
+        )
+    )
+
+
+def _fail(failed: Subquery) -> Update:
+    return (
+        update(IncomingRow)
+        .where(IncomingRow.id == failed.c.id, may_become(TransferState.FAILED))
+        .values(
+            state=literal_column(_literal(TransferState.FAILED)),
+            code=failed.c.code,
+            reason=failed.c.reason,
+            reserved=0,
+            progressed_at=_NOW,
+        )
+        .returning(IncomingRow.id)
+    )
+
+
+def _release(late: Subquery) -> Update:
+    return (
+        update(IncomingRow)
+        .where(IncomingRow.id == late.c.id, IncomingRow.state == TransferState.INGESTING)
+        .values(
+            state=TransferState.STAGED,
+            next_try_at=late.c.until,
+            code=late.c.code,
+            reason=late.c.reason,
+            attempts=IncomingRow.attempts + late.c.is_suspicious,
+        )
+    )

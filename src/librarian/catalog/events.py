@@ -16,6 +16,8 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Executable, Subquery
+
 
 class Events(Repository):
     """The story of everything."""
@@ -25,11 +27,13 @@ class Events(Repository):
         if not happenings:
             return
         now = to_micros(utc_now())
-        told = self._table("told", at=rows.BIGINT, subject=rows.TEXT, what=rows.TEXT, who=rows.TEXT, why=rows.TEXT)
-        packed = rows.pack((to_micros(h.at) if h.at else now, h.subject, h.what, h.who, h.why) for h in happenings)
-        await self._connection.execute(
-            insert(EventRow).from_select(["at", "subject", "what", "who", "why"], select(told)), {"told": packed}
+        statement = self._once(
+            lambda: _tell(
+                self._table("told", at=rows.BIGINT, subject=rows.TEXT, what=rows.TEXT, who=rows.TEXT, why=rows.TEXT)
+            )
         )
+        packed = rows.pack((to_micros(h.at) if h.at else now, h.subject, h.what, h.who, h.why) for h in happenings)
+        await self._connection.execute(statement, {"told": packed})
 
     async def story_of(self, subject: str, *, limit: int = 1000) -> tuple[Happening, ...]:
         """What happened to *subject*, oldest first; the newest *limit* milestones."""
@@ -40,3 +44,7 @@ class Events(Repository):
             .limit(limit)
         )
         return tuple(Happening(**row._mapping) for row in reversed(newest.all()))
+
+
+def _tell(told: Subquery) -> Executable:
+    return insert(EventRow).from_select(["at", "subject", "what", "who", "why"], select(told))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,6 +20,8 @@ from librarian.states import Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+
+    from sqlalchemy import Executable, Select, Subquery
 
 
 FILE_COLUMNS = (
@@ -70,6 +72,32 @@ def file_of(row: rows.Found) -> File:
     )
 
 
+_NEW_COLUMNS: Final[dict[str, rows.ColumnType]] = {
+    "name": rows.TEXT,
+    "kind": rows.TEXT,
+    "size": rows.BIGINT,
+    "checksum": rows.TEXT,
+    "uploader": rows.TEXT,
+    "origin": rows.TEXT,
+    "created_at": rows.BIGINT,
+}
+
+
+def _named(asked: Subquery) -> Select[*tuple[object, ...]]:
+    return select(*FILE_COLUMNS).select_from(asked).join(FileRow, FileRow.name == asked.c.name)
+
+
+def _add(is_sqlite: bool, new: Subquery) -> Executable:
+    insert = sqlite.insert if is_sqlite else postgresql.insert
+    return (
+        insert(FileRow)
+        # A condition is needed: SQLite cannot tell "ON CONFLICT" from a join's "ON" otherwise.
+        .from_select(list(_NEW_COLUMNS), select(new).where(new.c.name.is_not(None)))
+        .on_conflict_do_nothing(index_elements=["name"])
+        .returning(FileRow.id, FileRow.name)
+    )
+
+
 class Files(Repository):
     """Immutable named payloads and their member listings."""
 
@@ -86,11 +114,8 @@ class Files(Repository):
         """The files of these names; unknown names are absent."""
         if not names:
             return {}
-        asked = self._table("asked", name=rows.TEXT)
-        found = await self._connection.execute(
-            select(*FILE_COLUMNS).select_from(asked).join(FileRow, FileRow.name == asked.c.name),
-            {"asked": rows.pack((name,) for name in names)},
-        )
+        statement = self._once(lambda: _named(self._table("asked", name=rows.TEXT)))
+        found = await self._connection.execute(statement, {"asked": rows.pack((name,) for name in names)})
         return {file.name: file for file in map(file_of, found)}
 
     async def add(self, files: Sequence[NewFile]) -> dict[FileName, FileId]:
@@ -100,24 +125,7 @@ class Files(Repository):
         """
         if not files:
             return {}
-        new = self._table(
-            "new",
-            name=rows.TEXT,
-            kind=rows.TEXT,
-            size=rows.BIGINT,
-            checksum=rows.TEXT,
-            uploader=rows.TEXT,
-            origin=rows.TEXT,
-            created_at=rows.BIGINT,
-        )
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
-        # "WHERE true": SQLite cannot tell "ON CONFLICT" after a SELECT from a join condition otherwise.
-        statement = (
-            insert(FileRow)
-            .from_select([column.name for column in new.c], select(new).where(new.c.name.is_not(None)))
-            .on_conflict_do_nothing(index_elements=["name"])
-            .returning(FileRow.id, FileRow.name)
-        )
+        statement = self._once(lambda: _add(self._is_sqlite, self._table("new", **_NEW_COLUMNS)))
         packed = rows.pack(
             (f.name, f.kind, f.size, f.checksum, f.uploader, f.origin, to_micros(f.created_at)) for f in files
         )

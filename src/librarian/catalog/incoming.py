@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, select, update
 
 from librarian.catalog import rows
+from librarian.catalog.columns import Instant
 from librarian.catalog.incoming_rows import (
     INCOMING_COLUMNS,
     OFFERER,
@@ -31,6 +33,8 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
+    from sqlalchemy import Executable, Select, Subquery
+
     from librarian.catalog.records import Incoming
 
 #: Any number does, as long as nobody else uses it: openings of names queue behind it on PostgreSQL.
@@ -51,23 +55,7 @@ class IncomingTransfers(Repository):
 
     async def shelves(self) -> tuple[Shelf, ...]:
         """Every store with what it keeps and has promised, by name. Only live transfers hold a promise."""
-        promised = (
-            select(IncomingRow.store_id, func.sum(IncomingRow.reserved).label("bytes"))
-            .where(is_live(IncomingRow.state))
-            .group_by(IncomingRow.store_id)
-            .subquery()
-        )
-        found = await self._connection.execute(
-            select(
-                StoreRow.name,
-                StoreRow.is_open,
-                func.coalesce(promised.c.bytes, 0).label("reserved"),
-                func.coalesce(TallyRow.bytes, 0).label("held"),
-            )
-            .outerjoin(promised, promised.c.store_id == StoreRow.id)
-            .outerjoin(TallyRow, TallyRow.subject == literal_column("'store:'").concat(StoreRow.name))
-            .order_by(StoreRow.name)
-        )
+        found = await self._connection.execute(_shelves())
         return tuple(
             Shelf(store=StoreName(row.name), is_open=row.is_open, reserved=int(row.reserved), held=int(row.held))
             for row in found
@@ -81,20 +69,7 @@ class IncomingTransfers(Repository):
         if not openings:
             return []
         now = utc_now()
-        new = self._table("new", store=rows.TEXT, **OPENING_COLUMNS)
-        statement = (
-            insert(IncomingRow)
-            .from_select(
-                ["store_id", "state", "has_staging", *OPENING_COLUMNS],
-                select(
-                    StoreRow.id,
-                    literal_column(f"'{TransferState.INITIATED}'"),
-                    literal_column("true"),
-                    *(new.c[name] for name in OPENING_COLUMNS),
-                ).where(StoreRow.name == new.c.store),
-            )
-            .returning(IncomingRow.id, IncomingRow.uuid, IncomingRow.store_id)
-        )
+        statement = self._once(lambda: _open(self._table("new", store=rows.TEXT, **OPENING_COLUMNS)))
         written = await self._connection.execute(
             statement, {"new": rows.pack(cells_of(each, now) for each in openings)}
         )
@@ -105,9 +80,9 @@ class IncomingTransfers(Repository):
         """The transfers of these UUIDs, uploads (or one peer's clones), in no order; unknown ones are absent."""
         if not uuids:
             return []
-        asked = self._table("asked", uuid=rows.TEXT)
-        statement = every().where((peer_id or 0) == OFFERER, IncomingRow.uuid.in_(select(asked.c.uuid)))
-        found = await self._connection.execute(statement, {"asked": rows.pack((uuid,) for uuid in uuids)})
+        statement = self._once(lambda: _with_uuids(self._table("asked", uuid=rows.TEXT)))
+        given = {"asked": rows.pack((uuid,) for uuid in uuids), "peer": peer_id or 0}
+        found = await self._connection.execute(statement, given)
         return [incoming_of(row) for row in found]
 
     async def with_tokens(self, tokens: Collection[Token]) -> list[Incoming]:
@@ -143,9 +118,67 @@ class IncomingTransfers(Repository):
         """
         if not commits:
             return []
-        given = self._table("given", uuid=rows.TEXT, checksum=rows.TEXT, peer_id=rows.BIGINT)
-        checksum = func.coalesce(IncomingRow.checksum, given.c.checksum)
-        conditions = [
+        statement = self._once(
+            lambda: _commit(self._table("given", uuid=rows.TEXT, checksum=rows.TEXT, peer_id=rows.BIGINT))
+        )
+        packed = rows.pack((each.uuid, each.checksum, 0) for each in commits)
+        moved = await self._connection.execute(statement, {"given": packed, "opened_by": account, "now": utc_now()})
+        return [incoming_of(row) for row in moved]
+
+    async def cancel(self, ids: Sequence[TransferId]) -> set[TransferId]:
+        """Cancel what may still be cancelled, and return that."""
+        return await self.advance(ids, to=TransferState.CANCELLED)
+
+
+@lru_cache(maxsize=1)
+def _shelves() -> Select[*tuple[object, ...]]:
+    promised = (
+        select(IncomingRow.store_id, func.sum(IncomingRow.reserved).label("bytes"))
+        .where(is_live(IncomingRow.state))
+        .group_by(IncomingRow.store_id)
+        .subquery()
+    )
+    return (
+        select(
+            StoreRow.name,
+            StoreRow.is_open,
+            func.coalesce(promised.c.bytes, 0).label("reserved"),
+            func.coalesce(TallyRow.bytes, 0).label("held"),
+        )
+        .outerjoin(promised, promised.c.store_id == StoreRow.id)
+        .outerjoin(TallyRow, TallyRow.subject == literal_column("'store:'").concat(StoreRow.name))
+        .order_by(StoreRow.name)
+    )
+
+
+def _open(new: Subquery) -> Executable:
+    return (
+        insert(IncomingRow)
+        .from_select(
+            ["store_id", "state", "has_staging", *OPENING_COLUMNS],
+            select(
+                StoreRow.id,
+                literal_column(f"'{TransferState.INITIATED}'"),
+                literal_column("true"),
+                *(new.c[name] for name in OPENING_COLUMNS),
+            ).where(StoreRow.name == new.c.store),
+        )
+        .returning(IncomingRow.id, IncomingRow.uuid, IncomingRow.store_id)
+    )
+
+
+def _with_uuids(asked: Subquery) -> Select[*tuple[object, ...]]:
+    peer = bindparam("peer", type_=rows.BIGINT)
+    return every().where(peer == OFFERER, IncomingRow.uuid.in_(select(asked.c.uuid)))
+
+
+def _commit(given: Subquery) -> Executable:
+    account = bindparam("opened_by", type_=rows.TEXT)
+    now = bindparam("now", type_=Instant())
+    checksum = func.coalesce(IncomingRow.checksum, given.c.checksum)
+    return (
+        update(IncomingRow)
+        .where(
             IncomingRow.uuid == given.c.uuid,
             # Zero as a column, not as a constant: SQLite would rather walk every upload there ever was.
             given.c.peer_id == OFFERER,
@@ -155,19 +188,8 @@ class IncomingTransfers(Repository):
             checksum.is_not(None),
             func.coalesce(given.c.checksum, checksum) == checksum,
             checksum.like("book1-%") == (IncomingRow.kind == Kind.BOOK),
-        ]
-        if account is not None:
-            conditions.append(IncomingRow.account == account)
-        now = utc_now()
-        moved = await self._connection.execute(
-            update(IncomingRow)
-            .where(*conditions)
-            .values(state=TransferState.STAGED, checksum=checksum, progressed_at=now, next_try_at=now)
-            .returning(*INCOMING_COLUMNS, STORE_NAME),
-            {"given": rows.pack((each.uuid, each.checksum, 0) for each in commits)},
+            IncomingRow.account == func.coalesce(account, IncomingRow.account),
         )
-        return [incoming_of(row) for row in moved]
-
-    async def cancel(self, ids: Sequence[TransferId]) -> set[TransferId]:
-        """Cancel what may still be cancelled, and return that."""
-        return await self.advance(ids, to=TransferState.CANCELLED)
+        .values(state=TransferState.STAGED, checksum=checksum, progressed_at=now, next_try_at=now)
+        .returning(*INCOMING_COLUMNS, STORE_NAME)
+    )

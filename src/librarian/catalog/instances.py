@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import Executable, Subquery
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewInstance:
@@ -29,6 +31,24 @@ class NewInstance:
     store: StoreName
     verified_at: datetime
     verified_from: VerifiedFrom
+
+
+def _add(is_sqlite: bool, new: Subquery) -> Executable:
+    chosen = select(
+        new.c.file_id,
+        StoreRow.id,
+        literal_column(f"'{Presence.PRESENT}'"),
+        literal_column(f"'{Intent.KEEP}'"),
+        new.c.verified_at,
+        new.c.verified_from,
+        new.c.verified_at.label("created_at"),
+    ).where(StoreRow.name == new.c.store)
+    insert = sqlite.insert if is_sqlite else postgresql.insert
+    statement = insert(InstanceRow).from_select(
+        ["file_id", "store_id", "presence", "intent", "verified_at", "verified_from", "created_at"], chosen
+    )
+    renewed = {name: statement.excluded[name] for name in ("presence", "intent", "verified_at", "verified_from")}
+    return statement.on_conflict_do_update(index_elements=["file_id", "store_id"], set_=renewed)
 
 
 class Instances(Repository):
@@ -42,27 +62,18 @@ class Instances(Repository):
         """
         if not instances:
             return
-        new = self._table("new", file_id=rows.BIGINT, store=rows.TEXT, verified_at=rows.BIGINT, verified_from=rows.TEXT)
-        chosen = select(
-            new.c.file_id,
-            StoreRow.id,
-            literal_column(f"'{Presence.PRESENT}'"),
-            literal_column(f"'{Intent.KEEP}'"),
-            new.c.verified_at,
-            new.c.verified_from,
-            new.c.verified_at.label("created_at"),
-        ).where(StoreRow.name == new.c.store)
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
-        statement = insert(InstanceRow).from_select(
-            ["file_id", "store_id", "presence", "intent", "verified_at", "verified_from", "created_at"], chosen
+        statement = self._once(
+            lambda: _add(
+                self._is_sqlite,
+                self._table(
+                    "new", file_id=rows.BIGINT, store=rows.TEXT, verified_at=rows.BIGINT, verified_from=rows.TEXT
+                ),
+            )
         )
-        renewed = {name: statement.excluded[name] for name in ("presence", "intent", "verified_at", "verified_from")}
         packed = rows.pack(
             (each.file_id, each.store, to_micros(each.verified_at), each.verified_from) for each in instances
         )
-        await self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["file_id", "store_id"], set_=renewed), {"new": packed}
-        )
+        await self._connection.execute(statement, {"new": packed})
 
     async def of_files(self, files: Sequence[FileId]) -> tuple[InstanceRecord, ...]:
         """Every copy of *files* that the catalog knows, lost ones included, by file and store."""

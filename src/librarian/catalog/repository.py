@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeVar, cast
+
+from sqlalchemy import Executable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import CodeType
+
     from sqlalchemy import Subquery
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 from librarian.catalog import rows
+
+Statement = TypeVar("Statement", bound=Executable)
+
+#: Statements by the code that builds them and the dialect they are for; a cache, filled as they are first used.
+_STATEMENTS: Final[dict[tuple[CodeType, str], Executable]] = {}
 
 
 class Repository:
@@ -21,6 +31,16 @@ class Repository:
     @property
     def _is_sqlite(self) -> bool:
         return self._dialect == "sqlite"
+
+    def _once(self, build: Callable[[], Statement]) -> Statement:
+        """The statement that *build* makes, made once per dialect: building costs more than running.
+
+        *build* is a lambda that uses nothing but ``self`` and constants; what varies goes through ``bindparam``.
+        """
+        key = (build.__code__, self._dialect)
+        if key not in _STATEMENTS:
+            _STATEMENTS[key] = build()
+        return cast("Statement", _STATEMENTS[key])
 
     def _table(self, alias: str, **columns: rows.ColumnType) -> Subquery:
         """Rows passed as one JSON parameter named *alias*; see ``rows``."""

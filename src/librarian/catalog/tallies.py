@@ -14,6 +14,8 @@ from librarian.catalog.schema import TallyRow
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sqlalchemy import Executable
+
 
 class Tallies(Repository):
     """Totals that people look at."""
@@ -26,16 +28,8 @@ class Tallies(Repository):
         """Add to the total of each subject."""
         if not changes:
             return
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
-        statement = insert(TallyRow)
         await self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["subject"],
-                set_={
-                    "files": TallyRow.files + statement.excluded.files,
-                    "bytes": TallyRow.bytes + statement.excluded.bytes,
-                },
-            ),
+            self._once(lambda: _add(self._is_sqlite)),
             # Always in one order: two transactions that lock the same totals must not wait for each other.
             [{"subject": each, "files": changes[each].files, "bytes": changes[each].bytes} for each in sorted(changes)],
         )
@@ -46,3 +40,15 @@ class Tallies(Repository):
             await self._connection.execute(select(TallyRow.files, TallyRow.bytes).where(TallyRow.subject == subject))
         ).first()
         return Tally(files=row.files, bytes=row.bytes) if row else Tally(files=0, bytes=0)
+
+
+def _add(is_sqlite: bool) -> Executable:
+    insert = sqlite.insert if is_sqlite else postgresql.insert
+    statement = insert(TallyRow)
+    return statement.on_conflict_do_update(
+        index_elements=["subject"],
+        set_={
+            "files": TallyRow.files + statement.excluded.files,
+            "bytes": TallyRow.bytes + statement.excluded.bytes,
+        },
+    )
