@@ -74,6 +74,19 @@ async def test_a_read_only_disk_closes_the_store_until_it_is_writable(mounts, tm
     assert await publish(store, token, "a") is Publishing.PUBLISHED
 
 
+async def test_publishing_on_a_read_only_disk_closes_the_store(mounts, tmp_path, new_store):
+    disk = mounts.ext4(tmp_path / "image", tmp_path / "disk")
+    store = new_store(disk)
+    await store.open(expected_uuid=None, generation=1)
+    token = await stage_file(store)
+    mounts.make_read_only(disk)
+
+    with pytest.raises(StoreUnavailable):
+        await publish(store, token, "a")
+
+    assert store.problem is not None
+
+
 async def test_a_new_file_system_with_lost_and_found_is_empty(mounts, tmp_path, new_store):
     disk = mounts.ext4(tmp_path / "image", tmp_path / "disk")
     store = new_store(disk, root=disk, staging=disk / ".librarian-staging")

@@ -1,5 +1,6 @@
 """What every store promises about bytes that come through the server."""
 
+import os
 from collections.abc import AsyncIterator
 
 import pytest
@@ -75,14 +76,14 @@ async def test_what_arrived_of_a_broken_stream_is_kept(store: LocalStore):
     await store.stage([token])
 
     async def broken() -> AsyncIterator[bytes]:
-        yield b"0" * 1_500_000
+        yield b"0" * 2_500_000
         yield b"1" * 10
         raise ConnectionResetError
 
     with pytest.raises(ConnectionResetError):
         await store.write(token, None, broken(), offset=0, limit=3_000_000)
 
-    assert await store.staged_members(token) == {None: 1_500_010}
+    assert await store.staged_members(token) == {None: 2_500_010}
 
 
 async def test_a_member_is_written_into_its_book(store: LocalStore):
@@ -109,6 +110,17 @@ async def test_a_member_is_not_written_through_a_link(store: LocalStore, open_fo
 
     assert isinstance(answer, UnsupportedMember)
     assert not (open_folder / "b").exists()
+
+
+async def test_a_fifo_in_the_way_is_refused_and_closes_no_store(store: LocalStore):
+    token = Token.mint()
+    await store.stage([token])
+    os.mkfifo(store.staging_path(token))
+
+    (answer,) = await store.write_small([(token, None, b"1")])
+
+    assert isinstance(answer, UnsupportedMember)
+    assert store.problem is None
 
 
 async def test_small_payloads_are_written_in_one_trip_with_an_answer_each(store: LocalStore):

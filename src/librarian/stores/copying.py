@@ -34,8 +34,9 @@ def take(here: Ground, token: Token, algorithm: Algorithm) -> Measured:
         parts.remove_tree(leftover, at=here.staging_fd, beat=here.trip.beat)
     copier = Copier(trip=here.trip, algorithm=algorithm)
     if stat.S_ISREG(status.st_mode):
-        guard.step("half copied")
-        digest, size = copier.copy_file(source, target, source_fd=here.staging_fd, target_fd=here.staging_fd)
+        digest, size = copier.copy_file(
+            source, target, source_fd=here.staging_fd, target_fd=here.staging_fd, halfway=status.st_size // 2
+        )
         label = checksum.Checksum.of(algorithm, digest)
         measured = checksum.Measured(kind=Kind.FILE, size=size, checksum=label)
     else:
@@ -71,8 +72,10 @@ class Copier:
     algorithm: Algorithm
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(checksum.BUFFER_BYTES)))
 
-    def copy_file(self, source: str, target: str, *, source_fd: int, target_fd: int) -> tuple[str, int]:
-        """Copy one file; returns the digest and the size of the copy.
+    def copy_file(
+        self, source: str, target: str, *, source_fd: int, target_fd: int, halfway: int | None = None
+    ) -> tuple[str, int]:
+        """Copy one file; returns the digest and the size of the copy. *halfway* is where the step is passed.
 
         Raises
         ------
@@ -88,7 +91,7 @@ class Copier:
                 is_shared = syscalls.reflink(reading, writing)
                 # A shared copy cannot change any more, so it is the copy that is read.
                 source_and_copy = (writing, None) if is_shared else (reading, writing)
-                digest, size = self._read(*source_and_copy, at_most=before.st_size)
+                digest, size = self._read(*source_and_copy, at_most=before.st_size, halfway=halfway)
             finally:
                 os.close(writing)
             after = os.fstat(reading)
@@ -101,7 +104,7 @@ class Copier:
             )
         return digest, size
 
-    def _read(self, reading: int, writing: int | None, *, at_most: int) -> tuple[str, int]:
+    def _read(self, reading: int, writing: int | None, *, at_most: int, halfway: int | None) -> tuple[str, int]:
         """Hash, and copy if there is whereto; what has grown is left when it is longer than it was."""
         hasher = checksum.Hasher(self.algorithm)
         size = 0
@@ -112,6 +115,9 @@ class Copier:
             size += count
             while writing is not None and piece:
                 piece = piece[os.write(writing, piece) :]
+            if halfway is not None and size >= halfway:
+                halfway = None
+                guard.step("half copied")
         return hasher.hexdigest(), size
 
     def copy_book(self, source: str, target: str, *, source_fd: int, target_fd: int) -> Measured:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 #: A quota that is used up is a disk that is full.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-#: The store as a whole is gone or may not be written: it stays closed until a probe succeeds.
-LOST: Final = frozenset({errno.EROFS, errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO, errno.ESHUTDOWN})
+#: The store as a whole is gone or may not be written: it stays closed until a probe succeeds. Nothing is listed that
+#: somebody who writes into staging could cause: ENXIO (a FIFO), ESTALE (removing a file on NFS).
+LOST: Final = frozenset({errno.EROFS, errno.ENOTCONN, errno.ENODEV, errno.ESHUTDOWN})
+#: What opening a root answers when its file system is gone.
+GONE: Final = LOST | {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO, errno.EACCES, errno.ETIMEDOUT}
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
-_IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR})
+_IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
 #: What file systems answer to a name that they cannot keep (EINVAL: a colon on exFAT).
 _UNNAMEABLE: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})

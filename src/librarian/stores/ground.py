@@ -49,7 +49,9 @@ class Ground:
     staging_fd: int
 
     def refusal(self, error: OSError, what: str) -> LibrarianError:
-        """What *error* means, met while to *what*."""
+        """What *error* means, met while to *what*; raises it when it is not about one item but the whole store."""
+        if error.errno in faults.LOST:
+            raise error
         return faults.refusal_of(error, store=self.spec.name, what=what)
 
     def is_ours(self, status: os.stat_result) -> bool:
@@ -92,7 +94,7 @@ def stand(spec: StoreSpec, footing: Footing, trip: Trip) -> Iterator[Ground]:
     Raises
     ------
     Vanished
-        Another file system stands there now, or nothing.
+        Another file system stands there now, or nothing that answers.
     OSError
     """
     root_fd = _open_same(spec, spec.root, footing.root_key)
@@ -109,7 +111,9 @@ def stand(spec: StoreSpec, footing: Footing, trip: Trip) -> Iterator[Ground]:
 def _open_same(spec: StoreSpec, path: Path, key: tuple[int, int]) -> int:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError as error:
+        if error.errno not in faults.GONE:
+            raise
         raise _vanished(spec, path) from error
     if key_of(fd) == key:
         return fd

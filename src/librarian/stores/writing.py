@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from librarian.stores.ground import Ground
     from librarian.stores.lane import Trip
 
-#: Bytes that are gathered before a thread writes them: a trip costs as much as writing a tenth of this.
-GATHER_BYTES: Final = 1024 * 1024
+#: Bytes that are gathered before a thread writes them: a trip costs as much as writing a tenth of this, or more on a
+#: busy machine. A stream holds at most twice as many, the ones being written and the next.
+GATHER_BYTES: Final = 2 * 1024 * 1024
 #: pwritev takes at most 1,024 buffers (IOV_MAX); smaller pieces are joined.
 _BUFFERS: Final = 512
 _WRITE: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
