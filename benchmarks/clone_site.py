@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import cProfile
 import json
 import os
 import resource
@@ -10,10 +11,11 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from aiohttp import web
+from pydantic import SecretStr
 
 from librarian import replication
+from librarian.client import LibrarianClient
 from librarian.names import AccountName
 from librarian.policies import RulePolicy
 from librarian.settings import Settings, StoreSettings
@@ -23,6 +25,7 @@ from librarian.states import Role
 from librarian.tasks.everything import all_tasks
 from librarian.tasks.supervisor import Supervisor
 from librarian.web.app import create_app, make_runner
+from librarian.wire.peers import PeerDescription, PutPeer
 
 ADMIN: Final = "admin"
 PASSWORD: Final = "benchmark-password"
@@ -38,12 +41,9 @@ async def account(site: Site, command: dict[str, Any]) -> dict[str, Any]:
 
 
 async def peer(site: Site, url: str, command: dict[str, Any]) -> dict[str, Any]:
-    body = {"url": command["url"], "username": site.name, "password": PASSWORD}
-    async with (
-        aiohttp.ClientSession(auth=aiohttp.BasicAuth(ADMIN, PASSWORD)) as session,
-        session.put(f"{url}/api/v1/peers/{command['name']}", json=body) as answer,
-    ):
-        assert answer.status == 200, await answer.text()
+    body = PutPeer(url=command["url"], username=site.name, password=SecretStr(PASSWORD))
+    async with LibrarianClient(url, user=ADMIN, password=PASSWORD) as client:
+        await client.request("PUT", f"/peers/{command['name']}", answer=PeerDescription, body=body)
     return {}
 
 
@@ -56,14 +56,19 @@ async def rule(site: Site, command: dict[str, Any]) -> dict[str, Any]:
 
 
 async def wait(site: Site, command: dict[str, Any]) -> dict[str, Any]:
+    async with site.catalog.read() as tx:
+        (known,) = await tx.peers.all()
+    asked = 0
     while True:
+        # What the waiting itself costs is told, so that it can be taken off.
+        before = site.catalog.statements
         async with site.catalog.read() as tx:
-            known = await tx.peers.all()
-            due = await tx.tallies.of(f"due:{known[0].id}")
-            rules = await tx.rules.all()
-        if due.files == 0 and rules[0].backfill_after is None:
-            return {}
-        await asyncio.sleep(0.01)
+            walks = await tx.rules.next_backfill() is not None
+            due = await tx.tallies.of(f"due:{known.id}")
+        asked += site.catalog.statements - before
+        if due.files == 0 and not walks:
+            return {"asked": asked}
+        await asyncio.sleep(0.02)
 
 
 def counts(site: Site) -> dict[str, Any]:
@@ -123,4 +128,9 @@ def say(answer: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    profiler = cProfile.Profile()
+    if "CLONE_PROFILE" in os.environ:
+        profiler.enable()
     asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+    if "CLONE_PROFILE" in os.environ:
+        profiler.dump_stats(f"{os.environ['CLONE_PROFILE']}-{sys.argv[1]}")
