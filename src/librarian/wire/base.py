@@ -20,7 +20,11 @@ BIGGEST: Final = 2**63 - 1
 
 #: What a name looks like, for the API's description; the value types say it exactly.
 _LABEL: Final[dict[str, JsonValue]] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
-_PATH: Final[dict[str, JsonValue]] = {
+#: A part of a path is anything without slashes and control characters, but "." and "..".
+_ANY: Final = r"[^/\x00-\x1f\x7f]"
+_NO_DOT: Final = r"[^/.\x00-\x1f\x7f]"
+_PART: Final = rf"({_NO_DOT}{_ANY}*|\.{_NO_DOT}{_ANY}*|\.\.{_ANY}+)"
+_PATH: Final[dict[str, JsonValue]] = {"pattern": f"^{_PART}(/{_PART})*$"}
     "pattern": "^[^/\\x00-\\x1f\\x7f.][^/\\x00-\\x1f\\x7f]*(/[^/\\x00-\\x1f\\x7f.][^/\\x00-\\x1f\\x7f]*)*$"
 }
 _DIGEST: Final[dict[str, JsonValue]] = {"pattern": "^(book1-)?((xxh3|md5):[0-9a-f]{32}|(blake3|sha256):[0-9a-f]{64})$"}
