@@ -25,8 +25,6 @@ _ANY: Final = r"[^/\x00-\x1f\x7f]"
 _NO_DOT: Final = r"[^/.\x00-\x1f\x7f]"
 _PART: Final = rf"({_NO_DOT}{_ANY}*|\.{_NO_DOT}{_ANY}*|\.\.{_ANY}+)"
 _PATH: Final[dict[str, JsonValue]] = {"pattern": f"^{_PART}(/{_PART})*$"}
-    "pattern": "^[^/\\x00-\\x1f\\x7f.][^/\\x00-\\x1f\\x7f]*(/[^/\\x00-\\x1f\\x7f.][^/\\x00-\\x1f\\x7f]*)*$"
-}
 _DIGEST: Final[dict[str, JsonValue]] = {"pattern": "^(book1-)?((xxh3|md5):[0-9a-f]{32}|(blake3|sha256):[0-9a-f]{64})$"}
 
 FileNameText = Annotated[
