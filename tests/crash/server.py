@@ -1,0 +1,30 @@
+"""A real server that stops in its tracks at a named step, so that a test can kill it there or cut its power.
+
+``python -m tests.crash.server STEP FIFO serve --config FILE``: at STEP the name is written to FIFO and the whole
+process stops (SIGSTOP): nothing is flushed, closed or answered after it.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+from librarian import guard
+from librarian.cli.__main__ import main
+
+
+def stop_at(step: str, fifo: Path) -> None:
+    def observe(name: str) -> None:
+        if name == step:
+            with fifo.open("w") as report:
+                report.write(name)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    guard.observe_steps(observe)
+
+
+if __name__ == "__main__":
+    step, fifo, *arguments = sys.argv[1:]
+    stop_at(step, Path(fifo))
+    sys.argv = ["librarian", *arguments]
+    main()

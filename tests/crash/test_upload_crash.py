@@ -1,0 +1,40 @@
+"""An upload whose server is killed, or loses its power, at every named step, and still arrives whole."""
+
+import asyncio
+
+import pytest
+
+from tests.crash.harness import assert_sound, reached
+
+STEPS = (
+    "row written",
+    "directory made",
+    "half copied",
+    "STAGED",
+    "claimed",
+    "half hashed",
+    "first barrier",
+    "k of n renames",
+    "second barrier",
+    "recorded but not answered",
+)
+NAME = "2026/11/book"
+MEMBERS = [f"{NAME}/{member}" for member in ("flags", "header", "visdata")]
+
+
+@pytest.mark.parametrize("loss", ["kill", "power"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_an_upload_survives_losing_its_server(new_site, book, step, loss):
+    site = new_site("chajnantor", has_disk=loss == "power")
+    fifo = site.start(stop_at=step)
+    async with site.client() as client:
+        uploading = asyncio.create_task(client.upload(book, NAME))
+
+        assert await reached(fifo, unless=uploading) == step
+        site.cut_power() if loss == "power" else site.kill()
+        site.start()
+        uploaded = await uploading
+        again = await client.upload(book, NAME)
+
+    assert (uploaded.size, again.was_held) == (21_000_012, True)
+    await assert_sound(site, NAME, book, store_files=MEMBERS)
