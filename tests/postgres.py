@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 START_SECONDS = 30.0
 _TOOLS = ("initdb", "postgres", "psql")
@@ -43,7 +44,7 @@ class Cluster:
     binaries: Path
     home: Path
     process: subprocess.Popen[bytes] | None = None
-    _numbers: count = field(default_factory=count)
+    _numbers: count[int] = field(default_factory=count)
 
     def url(self, database: str) -> str:
         return f"postgresql+asyncpg://postgres@/{database}?host={self.home}"
@@ -60,7 +61,7 @@ class Cluster:
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         self.process = subprocess.Popen(
-            [self.binaries / "postgres", "-D", self.home / "data", "-k", self.home, *options],
+            [str(self.binaries / "postgres"), "-D", str(self.home / "data"), "-k", str(self.home), *options],
             **self._surroundings(),
         )
         deadline = time.monotonic() + START_SECONDS
@@ -89,13 +90,13 @@ class Cluster:
             raise RuntimeError(f"cannot run {sql!r}")
 
     def _ask(self, sql: str, *, quiet: bool = True) -> int:
-        command = [self.binaries / "psql", "-h", self.home, "-U", "postgres", "-d", "postgres", "-qXc", sql]
+        command = [str(self.binaries / "psql"), "-h", str(self.home), "-U", "postgres", "-d", "postgres", "-qXc", sql]
         surroundings = self._surroundings()
         if not quiet:
             surroundings["stderr"] = None
         return subprocess.run(command, check=False, **surroundings).returncode
 
-    def _surroundings(self) -> dict:
+    def _surroundings(self) -> dict[str, Any]:
         return {
             "cwd": "/",
             "stdin": subprocess.DEVNULL,
@@ -120,7 +121,18 @@ def running_cluster() -> Iterator[Cluster | None]:
         if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(home, nobody.pw_uid, nobody.pw_gid)
-        initdb = [binaries / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        initdb = [
+            str(binaries / "initdb"),
+            "-D",
+            str(home / "data"),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]
         subprocess.run(
             [*initdb, "--locale-provider=icu", "--icu-locale=en-US"],
             check=True,

@@ -110,7 +110,7 @@ class Token(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Self:
+    def __new__(cls, text: object) -> Self:
         """Parse *text*; raises BadName."""
         if not isinstance(text, str) or not _TOKEN.fullmatch(text):
             raise BadName("a token is 32 lowercase hexadecimal digits", remedy="Use the token as it was given.")
@@ -127,7 +127,7 @@ class _Label(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> Self:
+    def __new__(cls, text: object) -> Self:
         if not isinstance(text, str) or not _LABEL.fullmatch(text):
             raise BadName(
                 f"{str(text)[:80]!r} is not a {cls.__name__}",

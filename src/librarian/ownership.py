@@ -37,7 +37,7 @@ RESTORED: Final = "site:restored"
 
 
 class Ownership:
-    """This process as the owner of its catalog and stores."""
+    """The process as the owner of its catalog and stores."""
 
     def __init__(self, catalog: Catalog, lock: OwnerLock, stores: Stores) -> None:
         self._catalog = catalog

@@ -24,8 +24,9 @@ def retry_delay(attempts: int, *, cap: timedelta = LAST_RETRY) -> timedelta:
 
     The first is between half a second and one second; none exceeds *cap*.
     """
-    ceiling = min(FIRST_RETRY * 2 ** min(max(attempts, 1) - 1, 20), cap)
-    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+    ceiling: timedelta = min(FIRST_RETRY * 2.0 ** min(max(attempts, 1) - 1, 20), cap)
+    share: float = random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+    return ceiling * share
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""catalog"""
+"""What we know: the only SQL in the project."""

@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from typing import TYPE_CHECKING
 
-from librarian.checksum import Checksum
-from librarian.names import (
-    AccountId,
-    AccountName,
-    BatchId,
-    FileId,
-    FileName,
-    PeerId,
-    RuleId,
-    RuleName,
-    SiteName,
-    StoreId,
-    StoreName,
-    Token,
-    TransferId,
-)
-from librarian.states import (
-    Arrival,
-    BatchState,
-    DueState,
-    Intent,
-    Kind,
-    Presence,
-    Reach,
-    Role,
-    TransferState,
-    VerifiedFrom,
-)
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from librarian.checksum import Checksum
+    from librarian.names import (
+        AccountId,
+        AccountName,
+        BatchId,
+        FileId,
+        FileName,
+        PeerId,
+        RuleId,
+        RuleName,
+        SiteName,
+        StoreId,
+        StoreName,
+        Token,
+        TransferId,
+    )
+    from librarian.states import (
+        Arrival,
+        BatchState,
+        DueState,
+        Intent,
+        Kind,
+        Presence,
+        Reach,
+        Role,
+        TransferState,
+        VerifiedFrom,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ class SiteIdentity(Repository):
         return changed.first() is not None
 
 
-def _site(row: Row[tuple[object, ...]]) -> SiteRecord:
+def _site(row: Row[*tuple[object, ...]]) -> SiteRecord:
     values = row._mapping
     return SiteRecord(
         uuid=values["uuid"],

@@ -57,7 +57,7 @@ class StoreRows(Repository):
         return _store(row)
 
 
-def _store(row: Row[tuple[object, ...]]) -> StoreRecord:
+def _store(row: Row[*tuple[object, ...]]) -> StoreRecord:
     values = row._mapping
     return StoreRecord(
         id=StoreId(values["id"]),

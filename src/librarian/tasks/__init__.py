@@ -1,1 +1,1 @@
-"""tasks"""
+"""Supervised loops: plan, act, record."""

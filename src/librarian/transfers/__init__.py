@@ -1,1 +1,1 @@
-"""transfers"""
+"""How bytes travel to a peer."""

@@ -1,1 +1,1 @@
-"""web"""
+"""The HTTP routes, and what surrounds them."""

@@ -1,1 +1,1 @@
-"""wire"""
+"""What travels over HTTP: request and response models."""
