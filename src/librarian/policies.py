@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from librarian.quantities import Bytes, Span
+
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 
@@ -21,34 +23,39 @@ class RulePolicy(_Policy):
     peer: str = Field(description="The peer that must hold a copy.")
     match: tuple[str, ...] = Field(default=("*",), description="Glob patterns of names; '*' crosses slashes.")
     from_store: str | None = Field(default=None, description="Only files with an instance on this store.")
-    min_age: timedelta = Field(default=timedelta(0), description="Only files at least this old.")
+    min_age: Span = Field(default=timedelta(0), description="Only files at least this old.")
     engines: tuple[str, ...] = Field(default=("local", "http"), description="In order of preference.")
-    batch_files: Annotated[int, Field(ge=1, le=4096)] = 1024
-    batch_bytes: Annotated[int, Field(ge=1)] = 64 * GIB
+    batch_files: Annotated[int, Field(ge=1, le=4096, description="Files in one offer and batch, at most.")] = 1024
+    batch_bytes: Annotated[Bytes, Field(ge=1, description="Bytes in one batch, unless one file is larger.")] = 64 * GIB
 
 
 class IngestPolicy(_Policy):
     """How staged payloads are verified and published."""
 
-    interval: timedelta = timedelta(seconds=5)
-    batch_files: int = 1024
-    batch_bytes: int = 64 * GIB
+    interval: Span = Field(default=timedelta(seconds=5), description="How often to look when no bell rings.")
+    batch_files: int = Field(default=1024, ge=1, description="Files that are published with one barrier, at most.")
+    batch_bytes: Bytes = Field(default=64 * GIB, ge=1, description="Bytes in one batch, unless one file is larger.")
 
 
 class HousekeepingPolicy(_Policy):
     """When abandoned things are cleared away."""
 
-    interval: timedelta = timedelta(minutes=1)
-    #: An upload without progress for this long loses its reservation and its staging.
-    abandoned_after: timedelta = timedelta(days=2)
-    quarantine_for: timedelta = timedelta(days=14)
+    interval: Span = Field(default=timedelta(minutes=1), description="How often to look.")
+    abandoned_after: Span = Field(
+        default=timedelta(days=2), description="An upload without progress for this long loses its staging."
+    )
+    quarantine_for: Span = Field(
+        default=timedelta(days=14), description="Unknown entries of a staging area are kept aside for this long."
+    )
 
 
 class ClonePolicy(_Policy):
     """How often the loops of the remote clone look for work when no bell rings."""
 
-    interval: timedelta = timedelta(seconds=2)
-    #: Transfers without progress for this long are asked about.
-    reconcile_after: timedelta = timedelta(minutes=10)
-    #: A lease on a name lapses after this long without progress.
-    busy_lease: timedelta = timedelta(minutes=10)
+    interval: Span = Field(default=timedelta(seconds=2), description="How often to look when no bell rings.")
+    reconcile_after: Span = Field(
+        default=timedelta(minutes=10), description="Transfers without progress for this long are asked about."
+    )
+    busy_lease: Span = Field(
+        default=timedelta(minutes=10), description="A lease on a name lapses after this long without progress."
+    )

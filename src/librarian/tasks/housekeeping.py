@@ -142,7 +142,7 @@ class Housekeeping(Task[Chores, Done]):
 
     async def _survey(self, store: Store, known: frozenset[Token]) -> Sequence[Stray]:
         try:
-            strays = await store.survey(known)
+            strays = await store.survey(known, older_than=self.policy.stranger_after)
             stuck = {stray.place for stray in await store.quarantine(strays)}
             await store.expire_quarantine(self.policy.quarantine_for)
         except LibrarianError as error:
