@@ -44,7 +44,7 @@ class Cluster:
     binaries: Path
     home: Path
     process: subprocess.Popen[bytes] | None = None
-    _numbers: count[int] = field(default_factory=count)
+    _numbers: Iterator[int] = field(default_factory=count)
 
     def url(self, database: str) -> str:
         return f"postgresql+asyncpg://postgres@/{database}?host={self.home}"

@@ -14,7 +14,7 @@ MOST_LINES = 400
 #: The second part of a module's name → its layer. Imports go downwards; units of one layer do not meet.
 LAYERS = {
     **dict.fromkeys(("errors", "states", "names", "timing", "checksum", "guard", "globs", "__init__"), 0),
-    **dict.fromkeys(("wire", "policies", "settings"), 1),
+    **dict.fromkeys(("wire", "policies", "quantities", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
     **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors"), 2),
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication"), 3),
@@ -26,6 +26,8 @@ LAYERS = {
 #: Units of one layer that may know each other, and in which direction; all of layer 0 may.
 NEIGHBOURS = {
     ("settings", "policies"),
+    ("settings", "quantities"),
+    ("policies", "quantities"),
     ("wire", "policies"),
     ("checksum_pool", "checksum_worker"),
     ("checksum_worker", "checksum"),

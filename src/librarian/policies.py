@@ -44,6 +44,9 @@ class HousekeepingPolicy(_Policy):
     abandoned_after: Span = Field(
         default=timedelta(days=2), description="An upload without progress for this long loses its staging."
     )
+    stranger_after: Span = Field(
+        default=timedelta(hours=1), description="Unknown entries of a staging area that rest this long are put aside."
+    )
     quarantine_for: Span = Field(
         default=timedelta(days=14), description="Unknown entries of a staging area are kept aside for this long."
     )

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from librarian.errors import BadName
 from librarian.names import RuleName, SiteName, StoreName
 from librarian.policies import ClonePolicy, HousekeepingPolicy, IngestPolicy, RulePolicy
-from librarian.settings.quantities import Bytes, Span
+from librarian.quantities import Bytes, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +66,8 @@ class TlsSettings(Section):
 class StoreSettings(Section):
     """A local place for payloads."""
 
-    name: StoreText
-    kind: Literal["local"] = "local"
+    name: StoreText = Field(description="Unique within the site; it may not change.")
+    kind: Literal["local"] = Field(default="local", description="A POSIX directory.")
     root: Path = Field(description="Where published payloads stand.")
     staging: Path = Field(description="Where arriving payloads wait; on the root's own mount, outside of it.")
     limit: Bytes | None = Field(default=None, ge=0, description="The most that librarian keeps there.")
@@ -89,7 +89,7 @@ class StoreSettings(Section):
 class RuleSettings(RulePolicy):
     """A replication rule: a name, and the policy."""
 
-    name: RuleText
+    name: RuleText = Field(description="Unique within the site.")
 
     @property
     def policy(self) -> RulePolicy:
@@ -135,15 +135,21 @@ class Settings(Section):
     allow_plaintext: bool = Field(
         default=False, description="The explicit word for listening, or calling peers, without TLS beyond loopback."
     )
-    tls: TlsSettings | None = None
+    tls: TlsSettings | None = Field(default=None, description="Serve https, with these files.")
     stores: tuple[StoreSettings, ...] = Field(default=(), description="At least one; by default one in the state.")
-    rules: tuple[RuleSettings, ...] = ()
-    limits: Limits = Field(default_factory=Limits)
-    ingest: IngestPolicy = Field(default_factory=IngestPolicy)
-    housekeeping: HousekeepingPolicy = Field(default_factory=HousekeepingPolicy)
-    clones: ClonePolicy = Field(default_factory=ClonePolicy)
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    rules: tuple[RuleSettings, ...] = Field(default=(), description="Which files must get a copy where.")
+    limits: Limits = Field(default_factory=Limits, description="Bounds on what a request, a worker or a stop may take.")
+    ingest: IngestPolicy = Field(
+        default_factory=IngestPolicy, description="How staged payloads are verified and published."
+    )
+    housekeeping: HousekeepingPolicy = Field(
+        default_factory=HousekeepingPolicy, description="When abandoned things are cleared away."
+    )
+    clones: ClonePolicy = Field(default_factory=ClonePolicy, description="How remote clones are looked after.")
+    log_format: Literal["text", "json"] = Field(default="text", description="Lines for people, or JSON for machines.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="The least that is logged."
+    )
 
     @property
     def address(self) -> tuple[str, int]:
