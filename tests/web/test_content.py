@@ -13,6 +13,12 @@ from tests.holding import TAKEN_IN, hold
 from tests.site_fixtures import basic
 
 
+@pytest.fixture
+def database_url(sqlite_url):
+    """One database is enough: nothing here depends on which it is."""
+    return sqlite_url
+
+
 async def get(live, path, *, method="GET", **headers):
     given = {key.replace("_", "-"): value for key, value in headers.items()}
     return await live.call(method, f"/api/v1/content/{path}", user="reader", headers=given)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from librarian.checksum import Algorithm
-from librarian.cli.session import At, opened
+from librarian.cli.session import LONG_PATIENCE, At, opened
 from librarian.cli.terminal import AsJson, Terminal, awaited, size_text
 from librarian.client import SomeFailed, Uploaded
 from librarian.errors import BadRequest
@@ -56,7 +56,7 @@ async def upload(
     terminal = Terminal(is_json=as_json)
     items = list(named(arguments, is_each=each))
     title = items[0][1] if len(items) == 1 else f"{len(items):,} files"
-    async with opened(at, shared=False if http else None) as librarian:
+    async with opened(at, shared=False if http else None, patience=LONG_PATIENCE) as librarian:
         with terminal.progress(title) as progress:
             if len(items) == 1:
                 source, name = items[0]
@@ -158,7 +158,7 @@ async def download(
     terminal = Terminal(is_json=as_json)
     place = target or Path()
     path = place / FileName(name).rpartition("/")[2] if place.is_dir() else place
-    async with opened(at) as librarian:
+    async with opened(at, patience=LONG_PATIENCE) as librarian:
         with terminal.progress(name) as progress:
             done = await librarian.download(name, path, progress=progress)
     _tell(terminal, done, "downloaded")

@@ -247,7 +247,7 @@ async def ping(*, as_json: AsJson = False, at: At = None) -> None:
 
     Example: `librarian ping --at nersc`
     """
-    async with opened(at) as librarian:
+    async with opened(at, patience=timedelta(0)) as librarian:
         await librarian.ping()
         started = time.perf_counter()
         site = await librarian.ping()

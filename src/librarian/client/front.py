@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import os
 import threading
 from contextlib import suppress
@@ -77,8 +78,14 @@ class _Engine:
     async def _leave_all(self) -> None:
         for client in tuple(self._open):
             await self.leave(client)
+        # Two rounds of the loop, in which the transports let go of their sockets.
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     def _forget(self) -> None:
+        # Sockets and epoll are shared with the parent: were these objects ever finalized here, the parent's
+        # connections would go with them. One reference more than anybody knows keeps them for good.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object((self._loop, self._open)))
         self._lock = threading.Lock()
         self._loop = self._thread = None
         self._open = set()

@@ -1,0 +1,381 @@
+"""The commands as people and batch jobs run them: as processes, in pipes and on terminals."""
+
+import asyncio
+import json
+import os
+import pty
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from librarian.names import StoreName
+from tests.holding import hold
+from tests.site_fixtures import password_of
+
+LIBRARIAN = [sys.executable, "-W", "always", "-m", "librarian.cli"]
+
+
+@pytest.fixture
+def database_url(sqlite_url):
+    """One database is enough: nothing here depends on which it is."""
+    return sqlite_url
+
+
+@pytest.fixture
+def environment(working, tmp_path):
+    """What a user's shell holds."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "LIBRARIAN_URL": working.url,
+        "LIBRARIAN_USER": "uploader",
+        "LIBRARIAN_PASSWORD": password_of("uploader"),
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture
+def run(environment, tmp_path):
+    """Run ``librarian`` in a pipe; returns its exit code, output and errors."""
+
+    async def start(*arguments, **changes):
+        process = await asyncio.create_subprocess_exec(
+            *LIBRARIAN,
+            *map(str, arguments),
+            cwd=tmp_path,
+            env=environment | changes,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+        return process.returncode, out.decode(), err.decode()
+
+    return start
+
+
+def published(working, name):
+    return working.site.stores.lookup(StoreName("fast")).root / name
+
+
+async def test_upload_says_in_a_pipe_what_was_done_in_fields(working, run, source):
+    code, out, err = await run("upload", source(b"content"), "2026/a")
+
+    how, name, size, checksum = out.rstrip("\n").split("\t")
+    assert (code, err) == (0, "")
+    assert (how, name, size) == ("uploaded", "2026/a", "7")
+    assert checksum.startswith("xxh3:")
+    assert published(working, "2026/a").read_bytes() == b"content"
+
+
+async def test_a_directory_becomes_a_book(working, run, source):
+    code, out, _ = await run("upload", source({"a": b"1", "b/c": b"2"}), "book")
+
+    assert code == 0
+    assert "book1-xxh3:" in out
+    assert (published(working, "book") / "b" / "c").read_bytes() == b"2"
+
+
+async def test_each_uploads_the_files_of_a_directory_separately(working, run, source):
+    code, out, _ = await run("upload", "--each", source({"a": b"1", "b/c": b"2"}), "night/")
+
+    assert code == 0
+    assert [line.split("\t")[1] for line in out.splitlines()] == ["night/a", "night/b/c"]
+
+
+async def test_several_sources_get_their_own_names_below_the_last_argument(run, source):
+    code, out, _ = await run("upload", source(b"1", "x"), source(b"2", "y"), "2026/")
+
+    assert code == 0
+    assert [line.split("\t")[1] for line in out.splitlines()] == ["2026/x", "2026/y"]
+
+
+async def test_two_sources_of_one_name_are_refused(run, source):
+    code, _, err = await run("upload", source(b"1", "a/x"), source(b"2", "b/x"), "2026/")
+
+    assert code == 2
+    assert "'2026/x'" in err
+
+
+async def test_a_repeat_says_that_it_is_held(run, source):
+    path = source(b"content")
+    await run("upload", path, "a")
+
+    code, out, _ = await run("upload", path, "a")
+
+    assert code == 0
+    assert out.startswith("already held\ta\t7\t")
+
+
+async def test_http_works_where_the_file_system_is_shared(working, run, source):
+    code, _, _ = await run("upload", "--http", source({"a": b"1", "empty": None}), "book")
+
+    assert code == 0
+    assert (published(working, "book") / "empty").is_dir()
+
+
+async def test_json_is_one_object_per_line(run, source):
+    _, uploaded, _ = await run("upload", "--json", source(b"1", "x"), source(b"2", "y"), "2026/")
+    _, found, _ = await run("search", "--json", "2026/*")
+    _, shown, _ = await run("show", "--json", "2026/x")
+    _, where, _ = await run("where", "--json", "2026/x")
+    _, pinged, _ = await run("ping", "--json")
+    _, got, _ = await run("download", "--json", "2026/x", "got")
+    _, verified, _ = await run("verify", "--json", "got", "2026/x")
+
+    lines = [json.loads(line) for out in (uploaded, found) for line in out.splitlines()]
+    assert [line["name"] for line in lines] == ["2026/x", "2026/y"] * 2
+    assert json.loads(shown)["instances"][0]["path"] == json.loads(where)["path"]
+    assert json.loads(pinged)["account"] == "uploader"
+    assert json.loads(got)["checksum"] == json.loads(verified)["checksum"]
+
+
+async def test_search_prints_fields_that_can_be_cut(working, run):
+    await hold(working.site, "2026/a", b"content")
+    await hold(working.site, "other", b"x")
+
+    code, out, err = await run("search", "2026/*")
+
+    assert (code, err) == (0, "")
+    assert out.split("\t")[:4] == ["2026/a", "file", "7", "2026-11-05T12:30:00+00:00"]
+    assert out.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["--since", "2026-11-05", "--until", "2026-11-06"], ["a", "b"]),
+        (["--since", "7d"], []),
+        (["--min-size", "1kB"], ["b"]),
+        (["--max-size", "1KiB", "--kind", "file", "--uploader", "ana", "--store", "fast"], ["a"]),
+        (["--order", "name", "-n", "1"], ["a"]),
+        (["--all", "--order", "name"], ["a", "b"]),
+    ],
+)
+async def test_search_takes_what_people_type(working, run, options, names):
+    await hold(working.site, "a", b"content")
+    await hold(working.site, "b", b"x" * 2000)
+
+    code, out, _ = await run("search", *options)
+
+    assert code == 0
+    assert sorted(line.split("\t")[0] for line in out.splitlines()) == names
+
+
+async def test_search_says_when_there_is_more(working, run):
+    await hold(working.site, "a", b"1")
+    await hold(working.site, "b", b"2")
+
+    _, out, err = await run("search", "-n", "1")
+
+    assert out.count("\n") == 1
+    assert "More than 1" in err
+
+
+async def test_show_tells_the_story(working, run):
+    await hold(working.site, "a", b"content")
+
+    code, out, _ = await run("show", "a")
+
+    assert code == 0
+    assert str(published(working, "a")) in out
+    assert "ingested by ana" in out
+
+
+async def test_where_prints_a_path_to_open(working, run):
+    await hold(working.site, "a", b"content")
+
+    code, out, _ = await run("where", "a")
+
+    assert code == 0
+    assert Path(out.rstrip("\n")).read_bytes() == b"content"
+
+
+async def test_download_fills_a_directory_and_defaults_to_here(working, run, tmp_path):
+    await hold(working.site, "2026/a", b"content")
+    (tmp_path / "there").mkdir()
+
+    first, _, _ = await run("download", "2026/a")
+    second, _, _ = await run("download", "2026/a", "there")
+
+    assert (first, second) == (0, 0)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "there" / "a").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["show", "absent"], 2, "no file is named 'absent'"),
+        (["upload", "absent", "a"], 2, "'absent' does not exist"),
+        (["upload", "alone"], 2, "a source and a name"),
+        (["search", "--since", "soon"], 2, "'soon' is no date"),
+        (["search", "--min-size", "much"], 2, "'much' is not a size"),
+        (["search", "--kind", "tape"], 2, "kind"),
+        (["search", "--nonsense"], 2, "nonsense"),
+        (["nonsense"], 2, "nonsense"),
+        (["ping", "--at", "nowhere"], 2, "no connection 'nowhere'"),
+        (["download", "absent"], 2, "no file is named"),
+    ],
+)
+async def test_what_the_caller_got_wrong_exits_2_with_words(run, arguments, code, words):
+    found, out, err = await run(*arguments)
+
+    assert (found, out) == (code, "")
+    assert words in err
+
+
+async def test_a_wrong_password_exits_2(run):
+    code, _, err = await run("ping", LIBRARIAN_PASSWORD="hunter2")
+
+    assert code == 2
+    assert "hunter2" not in err
+
+
+async def test_an_unreachable_librarian_exits_3(run):
+    code, _, err = await run("ping", LIBRARIAN_URL="http://127.0.0.1:9")
+
+    assert code == 3
+    assert "cannot reach http://127.0.0.1:9" in err
+
+
+async def test_a_local_copy_that_differs_exits_4(working, run, source):
+    await hold(working.site, "a", b"content")
+
+    code, _, err = await run("verify", source(b"CONTENT"), "a")
+
+    assert code == 4
+    assert "checksum" in err
+
+
+async def test_a_bug_exits_70_with_a_traceback(run, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import librarian.client.connections as c\n"
+        "def resolve(*a, **k): raise RuntimeError('boom')\n"
+        "c.resolve = resolve\n"
+    )
+
+    code, _, err = await run("ping", PYTHONPATH=str(tmp_path))
+
+    assert code == 70
+    assert "Traceback" in err
+    assert "RuntimeError: boom" in err
+
+
+async def test_a_refusal_in_json_has_its_code(run):
+    code, out, err = await run("show", "--json", "absent")
+
+    problem = json.loads(err)
+    assert (code, out) == (2, "")
+    assert (problem["code"], problem["exit_code"]) == ("not_found", 2)
+    assert problem["remedy"]
+
+
+async def test_of_many_each_failure_is_told(working, run, source):
+    await hold(working.site, "2026/x", b"other")
+
+    code, out, err = await run("upload", source(b"1", "x"), source(b"2", "y"), "2026/")
+
+    assert code == 2
+    assert out.startswith("uploaded\t2026/y\t")
+    assert "1 of 2 uploads failed" in err
+
+
+async def test_a_reader_that_has_seen_enough_is_no_error(working, environment, tmp_path):
+    for number in range(20):
+        await hold(working.site, f"f{number}", b"x")
+    command = " ".join([*LIBRARIAN, "search", "--all"])
+
+    process = await asyncio.create_subprocess_shell(
+        f"set -o pipefail; {command} | head -1",
+        executable="/bin/bash",
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 30)
+
+    assert (process.returncode, err) == (0, b"")
+    assert out.count(b"\n") == 1
+
+
+async def on_terminal(arguments, environment, folder, *, act=None):
+    """Run ``librarian`` on a terminal of its own; returns its exit code and everything it wrote there."""
+    ours, theirs = pty.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *LIBRARIAN, *map(str, arguments), cwd=folder, env=environment | {"TERM": "xterm"}, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    written = bytearray()
+
+    def read():
+        try:
+            while chunk := os.read(ours, 4096):
+                written.extend(chunk)
+        except OSError:
+            # The last writer is gone: a terminal says so with EIO.
+            return
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    if act is not None:
+        await act(process, written)
+    code = await asyncio.wait_for(process.wait(), 30)
+    await reading
+    os.close(ours)
+    return code, written.decode()
+
+
+async def test_a_terminal_shows_a_bar_and_then_the_result(working, environment, tmp_path, source, some_bytes):
+    path = source(some_bytes(16 * 1024**2))
+
+    code, written = await on_terminal(["upload", "--http", path, "large"], environment, tmp_path)
+
+    assert code == 0
+    assert "━" in written
+    assert re.search(r"large: uploaded and verified, file, 16\.8 MB, xxh3:[0-9a-f]{32}", written)
+
+
+async def test_a_terminal_shows_a_table(working, environment, tmp_path):
+    await hold(working.site, "2026/a [bold]", b"content")
+
+    code, written = await on_terminal(["search"], environment, tmp_path)
+
+    assert code == 0
+    assert "Name" in written
+    assert "2026/a [bold]" in written
+    assert "7 B" in written
+
+
+async def test_interrupting_exits_130_quickly(working, proxy, environment, tmp_path, source, some_bytes):
+    path = source(some_bytes(16 * 1024**2))
+    proxy.freeze()
+
+    async def interrupt(process, written):
+        while proxy.connections == 0:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+
+    code, written = await on_terminal(
+        ["upload", "--http", path, "large"], environment | {"LIBRARIAN_URL": proxy.url}, tmp_path, act=interrupt
+    )
+
+    assert code == 130
+    assert "Traceback" not in written
+
+
+@pytest.mark.parametrize("command", ["upload", "search", "show", "where", "download", "verify", "ping", "serve"])
+async def test_every_command_helps_with_an_example(run, command):
+    code, out, _ = await run(command, "--help")
+
+    assert code == 0
+    assert f"librarian {command}" in out.partition("Usage")[2].partition("\n")[2]
+
+
+async def test_serve_refuses_a_configuration_that_cannot_be(run, tmp_path):
+    (tmp_path / "site.toml").write_text("nonsense = 1\n")
+
+    code, _, err = await run("serve", "--config", "site.toml")
+
+    assert code == 2
+    assert "nonsense" in err
