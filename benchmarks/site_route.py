@@ -14,6 +14,7 @@ import base64
 import multiprocessing
 import resource
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ import aiohttp
 from aiohttp import web
 
 from librarian.auth import ensure_first_admin
+from librarian.logs import set_up_logging
 from librarian.settings import Settings, StoreSettings
 from librarian.site import open_site
 from librarian.web.app import create_app, make_runner
@@ -36,6 +38,9 @@ CONNECTIONS: Final = 8
 
 def serve(folder: Path, database: str, wire: Connection) -> None:
     """Serve a site in this process; send its address, then the CPU seconds used whenever asked."""
+    # With a line in the log per request, as a real server writes.
+    sys.stderr = Path("/dev/null").open("w")
+    set_up_logging(form="text", level="INFO")
     asyncio.run(_serve(folder, database, wire))
 
 

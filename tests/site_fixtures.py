@@ -99,11 +99,11 @@ def _settings(database_url: str, folder: Path, name: str, stores: tuple[str, ...
 
 
 @asynccontextmanager
-async def served(site: Site, **options) -> AsyncIterator[Live]:
-    """Serve *site* on loopback; *options* go to ``create_app``."""
+async def served(site: Site, *, port: int = 0, **options) -> AsyncIterator[Live]:
+    """Serve *site* on loopback, on any port by default; *options* go to ``create_app``."""
     runner = make_runner(create_app(site, **options), lingering=timedelta(milliseconds=100))
     await runner.setup()
-    place = aiohttp.web.TCPSite(runner, "127.0.0.1", 0)
+    place = aiohttp.web.TCPSite(runner, "127.0.0.1", port)
     await place.start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     try:

@@ -5,8 +5,9 @@ The caller has every role and is a peer, so that the requests reach as deep as t
 """
 
 import asyncio
-import threading
-from contextlib import contextmanager
+import hashlib
+import logging
+import multiprocessing
 
 import pytest
 import schemathesis
@@ -22,6 +23,8 @@ from schemathesis.specs.openapi.checks import (
 
 from librarian.names import SiteName
 from librarian.states import Reach, Role
+from librarian.tasks.everything import all_tasks
+from librarian.tasks.supervisor import Supervisor
 from librarian.web import openapi
 from librarian.web.table import ALL_ROUTES
 from tests.site_fixtures import basic, create_account, opened_site, served
@@ -37,17 +40,21 @@ CHECKS = [
 #: Per operation and database; hypothesis looks for the corners first.
 EXAMPLES = 6
 PEER = "nersc"
+FILE = "2026/file"
 KNOWN = {
     "/api/v1/accounts": {"name": "ana"},
     "/api/v1/stores": {"name": "fast"},
     "/api/v1/peers": {"name": PEER},
     "/docs": {"asset": "start.js"},
+    "/api/v1/files": {"name": FILE},
+    "/api/v1/members": {"name": FILE},
+    "/api/v1/content": {"name": FILE},
     "/api/v1/uploads": {"member": "a/b"},
 }
 
 
 def _configuration():
-    generation = GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none")
+    generation = GenerationConfig(max_examples=EXAMPLES, deterministic=True, no_shrink=True, database="none")
     project = ProjectConfig(generation=generation)
     project.phases.coverage.enabled = True
     return SchemathesisConfig(projects=ProjectsConfig(default=project))
@@ -65,7 +72,7 @@ def map_path_parameters(context, path_parameters):
     return {name: known.get(name, value) for name, value in path_parameters.items()}
 
 
-async def _serve(database_url, folder, ready, stop):
+async def _serve(database_url, folder, pipe):
     async with opened_site(database_url, folder) as site:
         await create_account(site, PEER, *Role)
         await create_account(site, "ana", Role.READER)
@@ -79,40 +86,28 @@ async def _serve(database_url, folder, ready, stop):
                 accepts=[""],
                 entry_points=[],
             )
-        async with served(site) as live:
-            opened = await live.call(
-                "POST", "/api/v1/uploads", user=PEER, body={"name": "2026/a", "size": 10, "kind": "book"}
-            )
-            KNOWN["/api/v1/uploads"]["id"] = opened.json["id"]
-            ready(live.url)
-            await stop.wait()
+        async with Supervisor(site, all_tasks(site)), served(site) as live:
+            body = {"name": "open/book", "size": 10, "kind": "book"}
+            opened = await live.call("POST", "/api/v1/uploads", user=PEER, body=body)
+            await _upload(live, FILE, b"0123456789")
+            pipe.send((live.url, opened.json["id"]))
+            await asyncio.to_thread(pipe.recv)
 
 
-@contextmanager
-def running(database_url, folder):
-    """A server in a thread with a loop of its own: the requests come from a blocking client."""
-    started, loop = threading.Event(), asyncio.new_event_loop()
-    stop, urls = asyncio.Event(), []
+async def _upload(live, name, content):
+    checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    body = {"name": name, "size": len(content), "checksum": checksum}
+    opened = await live.call("POST", "/api/v1/uploads", user=PEER, body=body)
+    path = f"/api/v1/uploads/{opened.json['id']}"
+    await live.call("PUT", f"{path}/content", user=PEER, data=content)
+    committed = await live.call("POST", f"{path}/commit?wait=20", user=PEER)
+    assert committed.status == 200, committed.raw
 
-    def ready(url):
-        urls.append(url)
-        started.set()
 
-    def work():
-        try:
-            loop.run_until_complete(_serve(database_url, folder, ready, stop))
-        finally:
-            started.set()
-            loop.close()
-
-    thread = threading.Thread(target=work, name="server")
-    thread.start()
-    started.wait(30)
-    try:
-        yield urls[0]
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+def serve(database_url, folder, pipe):
+    """A server with all its tasks in a process of its own; sends its address, and ends when it is told to."""
+    logging.disable(logging.WARNING)
+    asyncio.run(_serve(database_url, folder, pipe))
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -121,12 +116,19 @@ def url(request, databases, tmp_path_factory):
     if request.param == "postgresql":
         if databases.cluster is None:
             pytest.skip("needs: PostgreSQL")
-        name = databases.new_postgresql()
-        database = databases.cluster.url(name)
+        database = databases.cluster.url(databases.new_postgresql())
     else:
         database = databases.new_sqlite(folder / "catalog.sqlite")
-    with running(database, folder / "site") as address:
-        yield address
+    ours, theirs = multiprocessing.Pipe()
+    # In this process the server's threads would disturb what hypothesis does with chance.
+    server = multiprocessing.get_context("spawn").Process(target=serve, args=(database, folder / "site", theirs))
+    server.start()
+    theirs.close()
+    address, KNOWN["/api/v1/uploads"]["id"] = ours.recv()
+    yield address
+    ours.send(None)
+    server.join(30)
+    ours.close()
 
 
 @schema.parametrize()
