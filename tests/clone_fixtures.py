@@ -1,15 +1,17 @@
 """Two or more real sites in one process, served on loopback, with accounts at each other and rules between them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 from librarian import intake, replication
 from librarian.catalog.incoming_rows import Commit
 from librarian.checksum import Algorithm, Checksum
+from librarian.errors import Conflict
 from librarian.names import FileName, RuleName, SiteName
 from librarian.openings import UploadRequest
 from librarian.policies import ClonePolicy, RulePolicy
@@ -30,14 +32,6 @@ PATIENCE = 30.0
 POLICY = ClonePolicy(interval=timedelta(milliseconds=200), reconcile_after=timedelta(seconds=2))
 
 
-@dataclass(frozen=True)
-class AnyRule:
-    """A rule as settings would state it."""
-
-    name: str
-    policy: RulePolicy
-
-
 def clone_tasks(site: Site, policy: ClonePolicy = POLICY):
     return [
         Ingest(site),
@@ -56,7 +50,6 @@ class Party:
 
     live: Live
     folder: Path
-    rules: list[AnyRule] = field(default_factory=list)
 
     @property
     def site(self) -> Site:
@@ -65,6 +58,11 @@ class Party:
     @property
     def name(self) -> SiteName:
         return self.site.name
+
+    @property
+    def port(self) -> int:
+        """Where we listen."""
+        return int(self.live.url.rsplit(":", 1)[1])
 
     async def knows(self, other: "Party", *, url: str | None = None, accepts: Sequence[str] = ("",)) -> None:
         """Add *other* as a peer, over HTTP as an administrator would."""
@@ -80,12 +78,11 @@ class Party:
         )
         assert reply.status == 200, reply.raw
 
-    async def replicates_to(self, other: "Party", *, engines=("http",), match=("*",), **more) -> None:
+    async def replicates_to(self, other: "Party", *, name=None, engines=("http",), match=("*",), **more) -> None:
         """A rule of ours: files that match must be at *other*."""
         policy = RulePolicy(peer=other.name, match=match, engines=engines, **more)
-        self.rules.append(AnyRule(RuleName(f"to-{other.name}"), policy))
         async with self.site.catalog.begin() as tx:
-            await replication.sync_rules(tx, self.rules)
+            await replication.put_rule(tx, RuleName(name or f"to-{other.name}"), policy=policy, who="admin")
         self.site.bells.ring("backfill")
         self.site.bells.ring("send")
 
@@ -181,20 +178,27 @@ async def until(condition: Callable, *, patience: float = PATIENCE) -> None:
 
 
 @asynccontextmanager
-async def party(url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True) -> AsyncIterator[Party]:
-    """A site called *name*, served, its tasks running."""
+async def party(
+    url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True, port: int = 0
+) -> AsyncIterator[Party]:
+    """A site called *name*, served, its tasks running. The same *url* and *folder* again: the same site, restarted."""
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(opened_site(url, folder, name=name))
-        await create_account(site, "admin", Role.ADMIN)
-        live = await stack.enter_async_context(served(site))
+        with contextlib.suppress(Conflict):
+            await create_account(site, "admin", Role.ADMIN)
+        live = await stack.enter_async_context(served(site, port=port))
         if tasks:
             await stack.enter_async_context(Supervisor(site, clone_tasks(site, policy)))
         yield Party(live, folder)
 
 
-async def acquaint(sender: Party, receiver: Party) -> None:
-    """Accounts at each other, and peers: *sender* may offer to *receiver*, which may settle what it was offered."""
-    await create_account(receiver.site, sender.name, Role.UPSTREAM)
-    await create_account(sender.site, receiver.name, Role.CALLBACK)
-    await sender.knows(receiver)
+async def acquaint(sender: Party, receiver: Party, *, both: bool = False, url: str | None = None) -> None:
+    """Accounts at each other, and peers: *sender* may offer to *receiver*, which may settle what it was offered.
+
+    *both*: each may offer to the other. *url*: where *sender* calls *receiver*, through a proxy for instance.
+    """
+    more = (Role.UPSTREAM, Role.CALLBACK)
+    await create_account(receiver.site, sender.name, *(more if both else (Role.UPSTREAM,)))
+    await create_account(sender.site, receiver.name, *(more if both else (Role.CALLBACK,)))
+    await sender.knows(receiver, url=url)
     await receiver.knows(sender)

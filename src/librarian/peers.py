@@ -10,7 +10,7 @@ import asyncio
 import os
 import stat
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -51,6 +51,8 @@ LONGEST_REST: Final = timedelta(minutes=1)
 SILENCE: Final = timedelta(seconds=30)
 #: While bytes arrive, a peer may be busy writing them for this long before it answers.
 CONTENT_SILENCE: Final = timedelta(minutes=5)
+#: How soon a peer that was away is called once it has called us, in seconds.
+SOON: Final = 0.5
 CONNECTIONS: Final = 12
 PROBE_PREFIX: Final = ".librarian-probe-"
 
@@ -167,6 +169,15 @@ class Neighbours:
     def worked(self, peer: SiteName, purpose: str) -> None:
         """A call for *purpose* succeeded."""
         self._rests.pop((peer, purpose), None)
+
+    def heard_from(self, peer: SiteName) -> list[str]:
+        """*peer* has called us, so it is there: nothing need rest; returns the purposes that did."""
+        purposes = [purpose for name, purpose in self._rests if name == peer]
+        for purpose in purposes:
+            rest = self._rests[peer, purpose]
+            # The failures still count: a peer that calls us while it answers nonsense is not asked at full speed.
+            self._rests[peer, purpose] = replace(rest, ends_at=min(rest.ends_at, time.monotonic() + SOON))
+        return purposes
 
     def trouble_of(self, peer: SiteName) -> str | None:
         """Why the last call to *peer* failed, or None."""

@@ -233,16 +233,8 @@ async def sync_rules(tx: Transaction, rules: Sequence[NamedRule]) -> None:
     A changed rule, and one whose peer has appeared, is back-filled. A rule that left the settings is switched off,
     and nothing is owed to it any more. A repeat changes nothing.
     """
-    peers = {peer.name: peer.id for peer in await tx.peers.all()}
     for rule in rules:
-        changed = await tx.rules.put(
-            RuleName(rule.name),
-            peer=next((id_ for name, id_ in peers.items() if name == rule.policy.peer), None),
-            policy=rule.policy.model_dump_json(),
-            is_from_settings=True,
-        )
-        if changed:
-            await _start_over(tx, RuleName(rule.name))
+        await put_rule(tx, RuleName(rule.name), policy=rule.policy, who="settings")
     kept = {rule.name for rule in rules}
     for known in await tx.rules.all():
         if known.is_from_settings and known.is_enabled and known.name not in kept:
@@ -251,16 +243,25 @@ async def sync_rules(tx: Transaction, rules: Sequence[NamedRule]) -> None:
             await tx.events.tell([Happening(subject=f"rule:{known.name}", what="switched off", who="settings")])
 
 
-async def _start_over(tx: Transaction, name: RuleName) -> None:
+async def put_rule(tx: Transaction, name: RuleName, *, policy: RulePolicy, who: str) -> None:
+    """Write a rule, enabled, and back-fill it when it is new or changed. A repeat changes nothing.
+
+    *who* is ``settings`` for a rule that the settings state; the next start compares those with the settings.
+    """
+    peer = await tx.peers.find(policy.peer)
+    changed = await tx.rules.put(
+        name,
+        peer=None if peer is None else peer.id,
+        policy=policy.model_dump_json(),
+        is_from_settings=who == "settings",
+    )
     rule = await tx.rules.find(name)
-    if rule is None:
+    if not changed or rule is None:
         return
     # What the rule asked for before may be more than it asks for now; the walk writes anew what is still owed.
     await tx.copies_due.waive(rule.id)
-    why = "" if rule.peer_id is not None else f"waits for a peer called {policy_of(rule).peer!r}"
-    await tx.events.tell(
-        [Happening(subject=f"rule:{name}", what=f"version {rule.version} applies", who="settings", why=why)]
-    )
+    why = "" if peer is not None else f"waits for a peer called {policy.peer!r}"
+    await tx.events.tell([Happening(subject=f"rule:{name}", what=f"version {rule.version} applies", who=who, why=why)])
 
 
 async def peer_appeared(tx: Transaction, *, name: str) -> None:

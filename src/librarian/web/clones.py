@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from librarian import auth, guard, notices, verdicts
 from librarian.errors import BadRequest, Forbidden, NotFound
 from librarian.names import Token
+from librarian.peers import SOON
 from librarian.policies import ClonePolicy
 from librarian.states import OPEN, Role
 from librarian.web import streams
@@ -55,6 +57,8 @@ async def _caller(tx: Transaction, call: Call[Body, Query]) -> Peer:
         )
     if not peer.is_enabled:
         raise Forbidden(f"the peer {peer.name} is disabled at this site", remedy="Its administrator can enable it.")
+    for purpose in call.site.neighbours.heard_from(peer.name):
+        call.site.bells.ring_in(timedelta(seconds=SOON), purpose)
     return peer
 
 
