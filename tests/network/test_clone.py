@@ -131,7 +131,7 @@ async def test_nothing_goes_to_a_disabled_peer_until_it_is_enabled(pair):
 
 async def test_a_poisoned_item_does_not_hold_up_its_batch(pair):
     sender, receiver = pair
-    await sender.upload({name: b"x" * 100 for name in ("a", "poison", "z")})
+    await sender.upload(dict.fromkeys(("a", "poison", "z"), b"x" * 100))
     (sender.folder / "fast" / "poison").chmod(0o644)
     (sender.folder / "fast" / "poison").write_bytes(b"y" * 100)
 

@@ -88,15 +88,14 @@ async def take_notices(call: Call[Notices, None]) -> Answer:
     if len(seqs) != len(said.notices):
         raise BadRequest("two notices carry the same number", remedy="Number every notice of a site once.")
     uuids = [notice.subject for notice in said.notices if notice.state in ("staged", "cancelled")]
-    async with call.site.writers.hold_free(uuids) as free:
-        async with call.site.catalog.begin() as tx:
-            heard = await notices.hear(
-                tx,
-                peer=await _caller(tx, call),
-                roles=auth.implied(call.caller.roles),
-                said=said,
-                in_use=set(uuids) - free,
-            )
+    async with call.site.writers.hold_free(uuids) as free, call.site.catalog.begin() as tx:
+        heard = await notices.hear(
+            tx,
+            peer=await _caller(tx, call),
+            roles=auth.implied(call.caller.roles),
+            said=said,
+            in_use=set(uuids) - free,
+        )
     guard.step("notice applied but unacknowledged")
     for bell in heard.bells:
         call.site.bells.ring(bell)
