@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from librarian import peers, replication
 from librarian.catalog.copies_due import due_subject
@@ -18,6 +19,7 @@ from librarian.errors import (
     PeerUnavailable,
 )
 from librarian.names import SiteName
+from librarian.settings import is_loopback
 from librarian.states import Reach, Role
 from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PinnedEntryPoint, PutPeer
@@ -80,6 +82,7 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
         raise BadRequest(f"{name!r} is this site itself", remedy="A peer is another site.")
     password = body.password.get_secret_value()
     url = Address.parse(body.url).url
+    _require_tls(site, url)
     pinned = await _look(name, await _ask(site, url=url, username=body.username, password=password))
     secret = site.neighbours.secrets.encrypt(password)
     async with site.catalog.begin() as tx:
@@ -103,6 +106,16 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
         answer = await _describe(tx, site, await tx.peers.get(name))
     await _go_on(site, name)
     return Answer(body=answer)
+
+
+def _require_tls(site: Site, url: str) -> None:
+    """Passwords and data must not cross a network in the clear, unless the settings say so in so many words."""
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not (site.settings.allow_plaintext or is_loopback(parts.hostname or "")):
+        raise BadRequest(
+            f"{url} is neither https nor loopback, and our password there would travel in the clear",
+            remedy="Give the peer's https URL, or say 'allow_plaintext = true' in the settings if that is meant.",
+        )
 
 
 async def change_peer(call: Call[ChangePeer, None]) -> Answer:
