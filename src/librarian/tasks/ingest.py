@@ -148,12 +148,15 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         """Act and record; then tell those who wait, and clear what is left in staging."""
         result = await super().carry_out(plan)
         guard.step("recorded but not answered")
-        self.site.nudges.nudge([transfer.uuid for transfer in plan.transfers])
+        self.site.nudges.nudge([each.transfer.uuid for each in result if not _leaves_staging(each)])
         outcomes: defaultdict[type[Outcome], list[Outcome]] = defaultdict(list)
         for each in result:
             outcomes[type(each)].append(each)
         self._report(plan, outcomes[Good], outcomes[Bad], outcomes[Later])
-        await intake.clear(self.site, [each.transfer for each in result if _leaves_staging(each)])
+        leftover = [each.transfer for each in result if _leaves_staging(each)]
+        await intake.clear(self.site, leftover)
+        # Whoever hears of a refusal finds staging gone.
+        self.site.nudges.nudge([transfer.uuid for transfer in leftover])
         return result
 
     def _report(self, plan: Claim, good: Sequence[Outcome], bad: Sequence[Outcome], later: Sequence[Outcome]) -> None:
