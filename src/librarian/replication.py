@@ -101,22 +101,24 @@ def note(peer: PeerId, subject: str, state: str, assertion: Assertion) -> Note:
     return Note(peer_id=peer, subject=subject, state=state, body=json.dumps(body, ensure_ascii=False))
 
 
-async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> None:
+async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     """Write the copies that *arrivals* owe, and a ``held`` notice to each peer that offered one.
 
-    A repeat writes nothing twice for copies; a second notice about the same file is harmless.
+    A repeat writes nothing twice for copies; a second notice about the same file is harmless. Returns whether there
+    may be something to send now.
     """
     if not arrivals:
-        return
+        return False
     await tx.outbox.put([held_note(a.peer_id, a) for a in arrivals if a.peer_id is not None])
     rules = await tx.rules.in_force()
     if not rules:
-        return
+        return False
     now = utc_now()
-    await tx.copies_due.owe([due for arrival in arrivals for due in _dues_of(arrival, rules, now=now)])
+    owed = await tx.copies_due.owe([due for arrival in arrivals for due in _dues_of(arrival, rules, now=now)])
     returned = [arrival.file_id for arrival in arrivals if not arrival.is_new]
     if returned:
         await tx.copies_due.unblock(returned)
+    return owed > 0 or bool(returned)
 
 
 async def arrivals_failed(tx: Transaction, failures: Sequence[Unarrived]) -> None:

@@ -52,6 +52,8 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         self.policy = policy or IngestPolicy()
         self.cadence = Cadence(interval=self.policy.interval)
         self._running: dict[Lane, asyncio.Task[object]] = {}
+        #: Something that was recorded is to be sent, and the bell was not rung yet.
+        self._owes = False
         #: The last look at the catalog left something behind, or a bell rang since.
         self._has_more = True
 
@@ -140,7 +142,8 @@ class Ingest(Task[Claim, "list[Outcome]"]):
     async def record(self, tx: Transaction, plan: Claim, result: list[Outcome]) -> None:
         """Write files, instances, listings, events, totals, what is owed, and the transfers' ends: one transaction."""
         now = utc_now()
-        await recording.record_good(tx, [each for each in result if isinstance(each, Good)], now=now)
+        good = [each for each in result if isinstance(each, Good)]
+        self._owes = await recording.record_good(tx, good, now=now) or self._owes
         await recording.record_bad(tx, [each for each in result if isinstance(each, Bad)])
         await tx.claims.release([_delay(each) for each in result if isinstance(each, Later)])
 
@@ -148,6 +151,9 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         """Act and record; then tell those who wait, and clear what is left in staging."""
         result = await super().carry_out(plan)
         guard.step("recorded but not answered")
+        if self._owes:
+            self._owes = False
+            self.site.bells.ring("send")
         self.site.nudges.nudge([each.transfer.uuid for each in result if not _leaves_staging(each)])
         outcomes: defaultdict[type[Outcome], list[Outcome]] = defaultdict(list)
         for each in result:
@@ -162,7 +168,6 @@ class Ingest(Task[Claim, "list[Outcome]"]):
     def _report(self, plan: Claim, good: Sequence[Outcome], bad: Sequence[Outcome], later: Sequence[Outcome]) -> None:
         store = plan.lane.store
         if good:
-            self.site.bells.ring("send")
             names = good[0].transfer.name if len(good) == 1 else f"{len(good):,} files"
             log.info("Ingested %s onto %s", names, store, extra={"event": "ingested", "store": store})
         if any(each.transfer.peer_id is not None for each in (*good, *bad)):

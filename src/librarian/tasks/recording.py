@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from librarian.tasks.verifying import Good
 
 
-async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -> None:
-    """Write File, Instance and listing of each, its event, the totals, what it owes, and COMPLETED."""
+async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -> bool:
+    """Write File, Instance and listing of each, its event, the totals, what it owes, and COMPLETED.
+
+    Returns whether there may be something to send to peers now.
+    """
     if not good:
-        return
+        return False
     ids = await tx.files.add([_new_file(each.transfer, now) for each in good])
     held = await tx.files.named([each.transfer.name for each in good if each.transfer.name not in ids])
     settled = [each for each in good if _is_equal(each.transfer, held)]
@@ -54,12 +57,13 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
     )
     await tx.tallies.add_many(_totals(gained))
     await tx.events.tell([_ingested(each, is_new=each.transfer.name in ids) for each in settled])
-    await replication.files_arrived(
+    owes = await replication.files_arrived(
         tx,
         [_arrived(each.transfer, file_ids[each.transfer.name], is_new=each.transfer.name in ids) for each in settled],
     )
     await tx.claims.complete([Completion(id=each.transfer.id, has_staging=each.has_staging) for each in settled])
     await record_bad(tx, [_lost_race(each, held) for each in good if not _is_equal(each.transfer, held)])
+    return owes
 
 
 def _new_file(transfer: Incoming, now: datetime) -> NewFile:

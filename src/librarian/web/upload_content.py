@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -114,7 +115,8 @@ async def _writable(call: Call[None, Place]) -> Incoming:
     is_large = length is None or length > SMALL_BYTES or upload.kind is Kind.BOOK
     if upload.state is TransferState.INITIATED and is_large:
         async with site.catalog.begin() as tx:
-            await tx.incoming.advance([upload.id], to=TransferState.ONGOING)
+            if await tx.incoming.advance([upload.id], to=TransferState.ONGOING):
+                return replace(upload, state=TransferState.ONGOING)
     return upload
 
 
