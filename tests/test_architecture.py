@@ -1,7 +1,9 @@
 """The house rules that a machine can see: layers, sizes, and who may import what."""
 
 import ast
+import gc
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,8 +66,14 @@ def imports_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, base
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), filename=str(path))
+    # CPython 3.11 loses count of its recursion when the garbage collector runs finalizers inside ast.parse.
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(), filename=str(path))
+    finally:
+        gc.enable()
 
 
 def where(path: Path, line: int) -> str:
