@@ -19,11 +19,11 @@ import time
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from benchmarks.clone_site import ADMIN, PASSWORD
 from tests.postgres import Databases, running_cluster
 
+from benchmarks.clone_site import ADMIN, PASSWORD
 from librarian.catalog import migrations
 from librarian.client import LibrarianClient
 
@@ -43,6 +43,7 @@ class Server:
 
     @classmethod
     async def start(cls, name: str, folder: Path, database: str) -> Server:
+        """Start the process and wait until it serves."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -54,23 +55,26 @@ class Server:
             stdout=asyncio.subprocess.PIPE,
         )
         server = cls(process)
-        server.url = (await server._read())["url"]
+        server.url = str((await server._read())["url"])
         return server
 
-    async def ask(self, **command: object) -> dict[str, float]:
+    async def ask(self, **command: object) -> dict[str, Any]:
+        """Tell it what to do; its answer."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(command).encode() + b"\n")
         await self.process.stdin.drain()
         return await self._read()
 
-    async def _read(self) -> dict[str, float]:
+    async def _read(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = await self.process.stdout.readline()
         if not line:
             raise SystemExit("a site died")
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     async def stop(self) -> None:
+        """Let it end, and wait for that."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         await self.process.wait()

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-
 class LibrarianError(Exception):
     """Something librarian refuses or cannot do, with a remedy.
 

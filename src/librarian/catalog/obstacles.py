@@ -49,7 +49,9 @@ def _has_instance(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
     return exists().where(InstanceRow.file_id == FileRow.id, *conditions)
 
 
-def _below(name: ColumnElement[str] | InstrumentedAttribute[str], asked: ColumnElement[str]) -> tuple[ColumnElement[bool], ...]:
+def _below(
+    name: ColumnElement[str] | InstrumentedAttribute[str], asked: ColumnElement[str]
+) -> tuple[ColumnElement[bool], ...]:
     # '0' is the character after '/': everything below "a" sorts between "a/" and "a0", so one index seek answers.
     return (name > asked.concat(literal_column("'/'")), name < asked.concat(literal_column("'0'")))
 
