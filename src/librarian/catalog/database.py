@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Self, cast
 
 import asyncpg
-from sqlalchemy import event, make_url, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import event, make_url
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from librarian.catalog.schema import SiteRow
+from librarian.catalog.sqlite_driver import OneTripDriver
 from librarian.catalog.transaction import Transaction
 from librarian.errors import DatabaseUnavailable, OwnedElsewhere
 from librarian.guard import transaction_open
@@ -26,10 +27,42 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
     from sqlalchemy.pool import ConnectionPoolEntry
 
+    from librarian.catalog.sqlite_driver import OneTripConnection
+
 #: Reads and writes that wait longer than this for a lock or an answer are given up, in milliseconds.
 STATEMENT_MS: Final = 60_000
 LOCK_MS: Final = 20_000
 IDLE_IN_TRANSACTION_MS: Final = 30_000
+
+
+#: What says nothing about the statement, only that the database cannot serve it now.
+_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    # It is stopped, starting, or gave up a statement that took too long.
+    asyncpg.exceptions.OperatorInterventionError,
+    # Its disk, memory or connections are used up.
+    asyncpg.InsufficientResourcesError,
+    asyncpg.LockNotAvailableError,
+    # Two transactions were in each other's way, and it chose ours.
+    asyncpg.exceptions.TransactionRollbackError,
+    asyncpg.exceptions.IdleInTransactionSessionTimeoutError,
+    # It became a standby while we were connected.
+    asyncpg.exceptions.ReadOnlySQLTransactionError,
+    # A password that was changed under a running site.
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InterfaceError,
+    # Of SQLAlchemy: every connection is in use, or died in the middle of a transaction.
+    PoolTimeout,
+    PendingRollbackError,
+    ResourceClosedError,
+    OSError,
+    TimeoutError,
+)
+
+
+#: Whose catalog it is: asked in every transaction that may write.
+_GENERATION: Final = "SELECT generation FROM site WHERE id = 1"
 
 
 def _prepare_sqlite(dbapi: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -49,12 +82,10 @@ def _prepare_sqlite(dbapi: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    reads_only = bool(connection.get_execution_options().get("reads_only"))
-    if connection.info.get("reads_only", False) != reads_only:
-        connection.exec_driver_sql(f"PRAGMA query_only={int(reads_only)}")
-        connection.info["reads_only"] = reads_only
-    # A writer takes its lock at once: a deferred one fails in the middle when another wrote meanwhile.
-    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    driver = cast("OneTripConnection", connection.connection.dbapi_connection)
+    asks = _GENERATION if options.get("asks_generation") else None
+    connection.info["generation"] = driver.begin(reads_only=bool(options.get("reads_only")), asks=asks)
 
 
 def make_engine(url: str, *, password: str | None = None) -> AsyncEngine:
@@ -63,7 +94,7 @@ def make_engine(url: str, *, password: str | None = None) -> AsyncEngine:
     if password is not None:
         parsed = parsed.set(password=password)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_async_engine(parsed, pool_size=6, max_overflow=0)
+        engine = create_async_engine(parsed, module=OneTripDriver(), pool_size=6, max_overflow=0)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
@@ -90,9 +121,7 @@ def translate(error: BaseException) -> Exception:
     """The one place where a driver's exception becomes ours; anything that is not about reach is given back."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, OSError, TimeoutError)):
-            return _away(error)
-        if isinstance(cause, (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError, asyncpg.InterfaceError)):
+        if isinstance(cause, _AWAY):
             return _away(error)
         if isinstance(cause, sqlite3.OperationalError) and any(
             word in str(cause) for word in ("locked", "disk", "open", "readonly", "full")
@@ -107,7 +136,7 @@ def translated() -> Iterator[None]:
     """Raise what a driver raises inside as ours; see ``translate``."""
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise translate(error) from error
 
 
@@ -191,16 +220,20 @@ class Catalog:
                 await asyncio.shield(connection.close())
 
     async def _prepare(self, connection: AsyncConnection, *, reads_only: bool) -> None:
-        if not reads_only:
-            return
         if self.dialect == "sqlite":
-            await connection.execution_options(reads_only=True)
-        else:
+            asks = not reads_only and bool(self.generations)
+            await connection.execution_options(reads_only=reads_only, asks_generation=asks)
+        elif reads_only:
             await connection.execution_options(postgresql_readonly=True)
 
     async def _confirm_owner(self, connection: AsyncConnection) -> None:
-        current = await connection.scalar(select(SiteRow.generation).where(SiteRow.id == 1))
-        if current not in self.generations:
+        before = self.generations
+        if self.dialect == "sqlite":
+            current = connection.info["generation"]
+        else:
+            current = (await connection.exec_driver_sql(_GENERATION)).scalar()
+        # The owner may have stepped on while we asked: what was its own before or after is its own.
+        if current not in before and current not in self.generations:
             raise OwnedElsewhere(
                 f"this process started as generation {self.generations[-1]}, the catalog is now at {current}",
                 remedy="Another librarian owns this catalog; this one stops writing.",

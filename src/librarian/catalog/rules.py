@@ -60,10 +60,10 @@ class Rules(Repository):
 
     async def in_force(self) -> tuple[Rule, ...]:
         """The rules that apply to files that arrive now: enabled, with a peer that exists."""
-        found = await self._connection.execute(
-            select(*_COLUMNS).where(RuleRow.is_enabled, RuleRow.peer_id.is_not(None)).order_by(RuleRow.id)
+        statement = self._once(
+            lambda: select(*_COLUMNS).where(RuleRow.is_enabled, RuleRow.peer_id.is_not(None)).order_by(RuleRow.id)
         )
-        return tuple(_rule(row) for row in found)
+        return tuple(_rule(row) for row in await self._connection.execute(statement))
 
     async def put(self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool) -> bool:
         """Write the rule, enabled; returns whether anything changed. A change is back-filled from the start."""

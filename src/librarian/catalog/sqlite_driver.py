@@ -41,6 +41,12 @@ def _run(connection: sqlite3.Connection, run: Callable[[sqlite3.Cursor], sqlite3
         cursor.close()
 
 
+def _begin(connection: sqlite3.Connection, statements: Sequence[str], asks: str | None) -> object:
+    for statement in statements:
+        connection.execute(statement).close()
+    return None if asks is None else connection.execute(asks).fetchone()[0]
+
+
 class _Cursor(AsyncAdapt_aiosqlite_cursor):
     """A cursor that lives in the thread only while a statement runs."""
 
@@ -85,11 +91,24 @@ class _Cursor(AsyncAdapt_aiosqlite_cursor):
         self._rows = collections.deque(self._outcome.rows)
 
 
-class _Connection(AsyncAdapt_aiosqlite_connection):
+class OneTripConnection(AsyncAdapt_aiosqlite_connection):
     """A connection whose cursors make one trip per statement."""
 
-    __slots__ = ()
+    __slots__ = ("_reads_only",)
     _cursor_cls = _Cursor  # type: ignore[assignment]
+
+    def begin(self, *, reads_only: bool, asks: str | None) -> object:
+        """Begin a transaction, and answer the scalar query *asks* within it: all of it one trip."""
+        thread: Any = self._connection
+        switch = reads_only is not getattr(self, "_reads_only", None)
+        # Unknown until we hear of it: a caller that is cancelled does not know what the thread still did.
+        self._reads_only: bool | None = None
+        # A writer takes its lock at once: a deferred one fails in the middle when another wrote meanwhile.
+        begin = "BEGIN" if reads_only else "BEGIN IMMEDIATE"
+        statements = ([f"PRAGMA query_only={int(reads_only)}"] if switch else []) + [begin]
+        answer = await_(thread._execute(_begin, thread._conn, statements, asks))
+        self._reads_only = reads_only
+        return answer
 
 
 class OneTripDriver(AsyncAdapt_aiosqlite_dbapi):
@@ -102,4 +121,4 @@ class OneTripDriver(AsyncAdapt_aiosqlite_dbapi):
         """Open a connection with a thread that does not hold up the end of the process."""
         connection = aiosqlite.connect(*arg, **kw)
         connection._thread.daemon = True
-        return _Connection(self, await_(connection))  # type: ignore[arg-type]
+        return OneTripConnection(self, await_(connection))  # type: ignore[arg-type]
