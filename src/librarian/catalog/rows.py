@@ -66,7 +66,9 @@ def table_of(dialect: str, alias: str, **columns: ColumnType) -> Subquery:
             else func.json_extract(each.c.value, literal_column(f"'$[{i}]'"), type_=kind).label(name)
             for i, (name, kind) in enumerate(columns.items())
         ]
-        return select(*picks).select_from(each).subquery(alias)
+        # The limit keeps SQLite from merging the rows into the statement around them, where it may parse all of the
+        # JSON anew for every row of the table that it is joined to.
+        return select(*picks).select_from(each).limit(literal_column("-1")).subquery(alias)
     parameter = bindparam(alias, type_=Text())
     each = func.jsonb_array_elements(cast(parameter, JSONB)).table_valued(column("value", JSONB), name=f"{alias}_json")
     picks = [
