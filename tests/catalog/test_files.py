@@ -133,7 +133,10 @@ async def test_the_question_is_answered_along_indexes(sqlite_url):
             statement, parameters = asked[-1]
             plan = await tx._connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
 
-            assert [row[3] for row in plan if row[3].startswith("SCAN") and "json" not in row[3]] == []
+            scanned = {row[3] for row in plan if row[3].startswith("SCAN") and "json" not in row[3]}
+
+            # "asked" is the question itself.
+            assert scanned <= {"SCAN asked"}
 
 
 async def test_a_file_that_exists_is_left_as_it_is(catalog):

@@ -218,9 +218,10 @@ def matching(database_url):
     table = rows.table_of(engine.dialect.name, "names", name=rows.TEXT)
 
     async def ask(connection, pattern, names):
-        condition = globbing.matches(table.c.name, Glob(pattern), engine.dialect.name)
+        given = globbing.values_of(Glob(pattern), engine.dialect.name)
         found = await connection.scalars(
-            select(table.c.name).where(condition), {"names": rows.pack((name,) for name in names)}
+            select(table.c.name).where(*globbing.matches(table.c.name, frozenset(given))),
+            given | {"names": rows.pack((name,) for name in names)},
         )
         return sorted(found)
 

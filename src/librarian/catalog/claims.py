@@ -87,7 +87,7 @@ class Claims(Repository):
             return
         statement = self._once(lambda: _complete(self._table("done", id=rows.BIGINT, has_staging=rows.BIGINT)))
         packed = rows.pack((each.id, int(each.has_staging)) for each in completions)
-        await self._connection.execute(statement, {"done": packed, "now": utc_now()})
+        await self._later(statement, {"done": packed, "now": utc_now()})
 
     async def fail(self, failures: Sequence[Failure]) -> set[TransferId]:
         """Fail transfers for good, with the reason; returns those that were still live."""

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, ResourceClosedError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from librarian.catalog.sqlite_driver import OneTripDriver
+from librarian.catalog.sqlite_driver import NotTheOwner, OneTripDriver, heed_later
 from librarian.catalog.transaction import Transaction
 from librarian.errors import DatabaseUnavailable, OwnedElsewhere
 from librarian.guard import transaction_open
@@ -84,8 +84,7 @@ def _prepare_sqlite(dbapi: DBAPIConnection, _: ConnectionPoolEntry) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     driver = cast("OneTripConnection", connection.connection.dbapi_connection)
-    asks = _GENERATION if options.get("asks_generation") else None
-    connection.info["generation"] = driver.begin(reads_only=bool(options.get("reads_only")), asks=asks)
+    driver.begin(reads_only=bool(options.get("reads_only")), is_ours=options.get("is_ours"))
 
 
 def make_engine(url: str, *, password: str | None = None) -> AsyncEngine:
@@ -97,6 +96,7 @@ def make_engine(url: str, *, password: str | None = None) -> AsyncEngine:
         engine = create_async_engine(parsed, module=OneTripDriver(), pool_size=6, max_overflow=0)
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        heed_later(engine)
         return engine
     return create_async_engine(
         parsed,
@@ -123,6 +123,8 @@ def translate(error: BaseException) -> Exception:
     while cause is not None:
         if isinstance(cause, _AWAY):
             return _away(error)
+        if isinstance(cause, NotTheOwner):
+            return OwnedElsewhere(str(cause), remedy="Another librarian owns this catalog; this one stops writing.")
         if isinstance(cause, sqlite3.OperationalError) and any(
             word in str(cause) for word in ("locked", "disk", "open", "readonly", "full")
         ):
@@ -221,17 +223,20 @@ class Catalog:
 
     async def _prepare(self, connection: AsyncConnection, *, reads_only: bool) -> None:
         if self.dialect == "sqlite":
-            asks = not reads_only and bool(self.generations)
-            await connection.execution_options(reads_only=reads_only, asks_generation=asks)
+            is_ours = self._is_ours if self.generations and not reads_only else None
+            await connection.execution_options(reads_only=reads_only, is_ours=is_ours)
         elif reads_only:
             await connection.execution_options(postgresql_readonly=True)
 
+    def _is_ours(self, generation: int) -> bool:
+        return generation in self.generations
+
     async def _confirm_owner(self, connection: AsyncConnection) -> None:
-        before = self.generations
         if self.dialect == "sqlite":
-            current = connection.info["generation"]
-        else:
-            current = (await connection.exec_driver_sql(_GENERATION)).scalar()
+            # Asked with the first statement, in the same trip.
+            return
+        before = self.generations
+        current = (await connection.exec_driver_sql(_GENERATION)).scalar()
         # The owner may have stepped on while we asked: what was its own before or after is its own.
         if current not in before and current not in self.generations:
             raise OwnedElsewhere(

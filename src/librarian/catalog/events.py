@@ -33,7 +33,7 @@ class Events(Repository):
             )
         )
         packed = rows.pack((to_micros(h.at) if h.at else now, h.subject, h.what, h.who, h.why) for h in happenings)
-        await self._connection.execute(statement, {"told": packed})
+        await self._later(statement, {"told": packed})
 
     async def story_of(self, subject: str, *, limit: int = 1000) -> tuple[Happening, ...]:
         """What happened to *subject*, oldest first; the newest *limit* milestones."""

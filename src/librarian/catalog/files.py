@@ -138,7 +138,7 @@ class Files(Repository):
             return
         insert = sqlite.insert if self._is_sqlite else postgresql.insert
         statement = insert(MemberListingRow).on_conflict_do_nothing(index_elements=["file_id"])
-        await self._connection.execute(
+        await self._later(
             statement, [{"file_id": each.file_id, "count": each.count, "listing": each.packed} for each in listings]
         )
 

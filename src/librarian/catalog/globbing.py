@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ColumnElement, Text, and_, literal, true
+from sqlalchemy import ColumnElement, Text, bindparam, literal
 
 from librarian.globs import AnyOne, AnyRun, Glob, OneOf, Piece, after_prefix
 
@@ -16,25 +16,45 @@ _SPECIAL: Final = (ord("-"), ord("]"), ord("^"))
 _LAST: Final = 0x10FFFF
 
 
-def prefix_range(column: InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
-    """The names that start with *prefix*, as a range of an index that sorts by bytes."""
-    end = after_prefix(prefix)
-    return and_(column >= prefix, column < end) if end is not None else column >= prefix
+def values_of(glob: Glob, dialect: str) -> dict[str, str]:
+    """The parameters of a glob's conditions.
 
-
-def matches(column: ColumnElement[str] | InstrumentedAttribute[str], glob: Glob, dialect: str) -> ColumnElement[bool]:
-    """The names that match *glob*, decided row by row: no index is used, and none can mislead the planner."""
+    ``name`` of an exact one; ``prefix`` (and ``prefix_end``, unless nothing sorts after it) of one that begins with
+    plain text; ``glob``, or ``like`` and ``regex``, of what ``matches`` asks.
+    """
+    values: dict[str, str] = {}
+    if glob.is_exact:
+        values["name"] = glob.prefix
+    elif glob.prefix:
+        values["prefix"] = glob.prefix
+        if (end := after_prefix(glob.prefix)) is not None:
+            values["prefix_end"] = end
     if glob.is_everything:
-        return true()
-    bare: ColumnElement[str] = column + literal("", Text())
+        return values
     if dialect == "sqlite":
-        return bare.op("GLOB", is_comparison=True)(literal("".join(map(_for_glob, glob.pieces)), Text()))
-    like = bare.op("LIKE", is_comparison=True)(literal("".join(map(_for_like, glob.pieces)), Text()))
-    if not any(isinstance(piece, OneOf) for piece in glob.pieces):
-        return like
-    # LIKE first: it is several times faster, and leaves few rows for the regular expression.
-    regex = "^(?:" + "".join(map(_for_regex, glob.pieces)) + ")$"
-    return and_(like, bare.op("~", is_comparison=True)(literal(regex, Text())))
+        return values | {"glob": "".join(map(_for_glob, glob.pieces))}
+    values["like"] = "".join(map(_for_like, glob.pieces))
+    if any(isinstance(piece, OneOf) for piece in glob.pieces):
+        values["regex"] = "^(?:" + "".join(map(_for_regex, glob.pieces)) + ")$"
+    return values
+
+
+def matches(
+    column: ColumnElement[str] | InstrumentedAttribute[str], given: frozenset[str]
+) -> list[ColumnElement[bool]]:
+    """The conditions under which a name matches, for the parameters in *given*; all must hold.
+
+    They are decided row by row: the column stands in an expression, so that no index is used for them and none can
+    mislead the planner.
+    """
+    bare: ColumnElement[str] = column + literal("", Text())
+    # LIKE before the regular expression: it is several times faster, and leaves few rows.
+    operators = {"glob": "GLOB", "like": "LIKE", "regex": "~"}
+    return [
+        bare.op(operator, is_comparison=True)(bindparam(name, type_=Text()))
+        for name, operator in operators.items()
+        if name in given
+    ]
 
 
 def _for_like(piece: Piece) -> str:

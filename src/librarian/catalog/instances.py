@@ -73,7 +73,7 @@ class Instances(Repository):
         packed = rows.pack(
             (each.file_id, each.store, to_micros(each.verified_at), each.verified_from) for each in instances
         )
-        await self._connection.execute(statement, {"new": packed})
+        await self._later(statement, {"new": packed})
 
     async def of_files(self, files: Sequence[FileId]) -> tuple[InstanceRecord, ...]:
         """Every copy of *files* that the catalog knows, lost ones included, by file and store."""

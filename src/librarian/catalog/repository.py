@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from sqlalchemy import Executable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from types import CodeType
 
     from sqlalchemy import Subquery
@@ -41,6 +41,13 @@ class Repository:
         if key not in _STATEMENTS:
             _STATEMENTS[key] = build()
         return cast("Statement", _STATEMENTS[key])
+
+    async def _later(self, statement: Executable, given: Mapping[str, object] | Sequence[Mapping[str, object]]) -> None:
+        """Execute *statement*, whose answer nobody needs.
+
+        It reaches the database with the next statement or with COMMIT at the latest; so do its errors.
+        """
+        await self._connection.execute(statement, given, execution_options={"later": True})
 
     def _table(self, alias: str, **columns: rows.ColumnType) -> Subquery:
         """Rows passed as one JSON parameter named *alias*; see ``rows``."""

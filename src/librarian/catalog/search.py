@@ -11,18 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, literal, select
-
 from librarian.catalog import queries
-from librarian.catalog.files import FILE_COLUMNS, file_of
+from librarian.catalog.files import file_of
 from librarian.catalog.queries import FileQuery, Index, Order, Position
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from librarian.catalog.queries import Condition
+    from librarian.catalog.queries import Shape, Value
     from librarian.catalog.records import File
 
 __all__ = ["FileQuery", "FoundFiles", "Order", "Position", "Search"]
@@ -51,68 +46,41 @@ class Search(Repository):
 
         A page may be short, even empty, while ``next_after`` says where to go on: *budget* rows were looked at.
         """
-        narrow = await self._narrow(query)
-        is_walk = narrow is None
-        indexes = queries.walked(query) if narrow is None else frozenset({narrow})
-        indexed = queries.indexed_conditions(query, indexes)
+        values = queries.values_of(query, self._dialect)
+        shape = queries.shape_of(query, values)
+        narrow = await self._narrow(shape, values)
         if after is not None:
-            indexed.append(queries.past(query.order, after, is_bare=not is_walk))
-        bare = queries.bare_conditions(query, indexes, self._dialect)
-        fence = await self._fence(query.order, indexed, budget=budget) if is_walk and bare else None
+            values |= queries.position_values("after", after)
+        fence = None
+        if narrow is None and shape.has_bare(shape.walked):
+            fence = await self._fence(shape, values, has_after=after is not None, budget=budget)
         if fence is not None:
-            indexed.append(queries.up_to(query.order, fence))
-        files = await self._page(query.order, [*indexed, *bare], is_walk=is_walk, limit=limit + 1)
+            values |= queries.position_values("fence", fence)
+        statement = queries.page_statement(shape, narrow, has_after=after is not None, has_fence=fence is not None)
+        found = await self._connection.execute(statement, values | {"limit": limit + 1})
+        files = tuple(map(file_of, found))
         if len(files) > limit:
             return FoundFiles(files=files[:limit], next_after=_position_of(files[limit - 1]))
         return FoundFiles(files=files, next_after=fence)
 
-    async def _narrow(self, query: FileQuery) -> Index | None:
+    async def _narrow(self, shape: Shape, values: dict[str, Value]) -> Index | None:
         """The most selective index outside the walk, when its rows are few enough to sort them all."""
-        if query.glob is not None and query.glob.is_exact:
+        if "name" in shape.given:
             return Index.NAME
-        indexes = queries.candidates(query)
+        indexes = shape.candidates
         if not indexes:
             return None
         # Counting stops early: a common prefix costs no more than a rare one.
-        counts = [
-            select(func.count())
-            .select_from(
-                select(literal(1))
-                .select_from(FileRow)
-                .where(*queries.indexed_conditions(query, frozenset({index})))
-                .limit(NARROW + 1)
-                .subquery()
-            )
-            .scalar_subquery()
-            for index in indexes
-        ]
-        row = (await self._connection.execute(select(*counts))).one()
-        fewest, index = min(zip(row, indexes, strict=True))
+        statement = queries.count_statement(shape, indexes)
+        counts = (await self._connection.execute(statement, values | {"enough": NARROW + 1})).one()
+        fewest, index = min(zip(map(int, counts), indexes, strict=True))
         return index if fewest <= NARROW else None
 
-    async def _fence(self, order: Order, indexed: Sequence[Condition], *, budget: int) -> Position | None:
+    async def _fence(self, shape: Shape, values: dict[str, Value], *, has_after: bool, budget: int) -> Position | None:
         """The last row that *budget* allows to look at, or None when the walk ends before."""
-        found = (
-            await self._connection.execute(
-                select(FileRow.id, FileRow.name, FileRow.created_at)
-                .where(*indexed)
-                .order_by(*queries.ordering(order, is_bare=False))
-                .limit(1)
-                .offset(budget - 1)
-            )
-        ).first()
-        return None if found is None else Position(created_at=found.created_at, id=found.id, name=found.name)
-
-    async def _page(
-        self, order: Order, conditions: Sequence[Condition], *, is_walk: bool, limit: int
-    ) -> tuple[File, ...]:
-        found = await self._connection.execute(
-            select(*FILE_COLUMNS)
-            .where(*conditions)
-            .order_by(*queries.ordering(order, is_bare=not is_walk))
-            .limit(limit)
-        )
-        return tuple(map(file_of, found))
+        statement = queries.fence_statement(shape, has_after=has_after)
+        row = (await self._connection.execute(statement, values | {"skipped": budget - 1})).first()
+        return None if row is None else Position(created_at=row.created_at, id=row.id, name=row.name)
 
 
 def _position_of(file: File) -> Position:

@@ -28,7 +28,7 @@ class Tallies(Repository):
         """Add to the total of each subject."""
         if not changes:
             return
-        await self._connection.execute(
+        await self._later(
             self._once(lambda: _add(self._is_sqlite)),
             # Always in one order: two transactions that lock the same totals must not wait for each other.
             [{"subject": each, "files": changes[each].files, "bytes": changes[each].bytes} for each in sorted(changes)],
