@@ -16,7 +16,7 @@ from librarian.catalog.records import Happening
 from librarian.errors import DatabaseUnavailable, LibrarianError, OwnedElsewhere, RestoredCatalog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from librarian.catalog.database import Catalog
     from librarian.catalog.lock import OwnerLock
@@ -39,13 +39,27 @@ RESTORED: Final = "site:restored"
 class Ownership:
     """The process as the owner of its catalog and stores."""
 
-    def __init__(self, catalog: Catalog, lock: OwnerLock, stores: Stores) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        lock: OwnerLock,
+        stores: Stores,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._catalog = catalog
         self._lock = lock
         self._stores = stores
+        self._clock = clock
+        self._sleep = sleep
+        #: The stores that are registered and bear the present generation, as far as we know.
+        self._settled: set[StoreName] = set()
 
     async def begin(self, name: SiteName) -> SiteRecord:
         """Count this start, open every store, and stamp the generation into those that can be written.
+
+        A repeat counts another start, which is harmless.
 
         Raises
         ------
@@ -62,20 +76,43 @@ class Ownership:
                 )
             generation = await tx.site.next_generation()
         self._catalog.generations = (generation,)
-        await self._open_stores(generation)
+        answers = await self._stores.open_all(await self._known(), generation=generation)
+        await self.settle({store: None if isinstance(answer, str) else answer for store, answer in answers.items()})
         async with self._catalog.read() as tx:
             return await tx.site.get()
 
     async def step(self) -> int:
         """Let the generation grow by one, and stamp it. A repeat grows it again, which is harmless."""
-        before = self._catalog.generations[-1]
-        # Writes that begin while we step may see either.
-        self._catalog.generations = (before, before + 1)
+        before = self._catalog.generations
+        # Writes that begin while we step may see either; and where the answer to an earlier step was lost, nobody
+        # knows which of the two the catalog is at.
+        self._catalog.generations = (*before, before[-1] + 1)
         async with self._catalog.begin() as tx:
             generation = await tx.site.next_generation()
         self._catalog.generations = (generation,)
-        await self._stamp(self._stores.writable(), generation)
+        self._settled.clear()
+        await self._stamp(self._stores.writable())
         return generation
+
+    async def settle(self, answers: Mapping[StoreName, str | LibrarianError | None]) -> None:
+        """Do what the state of the stores asks for: *answers* holds the problem of each, None where all is well.
+
+        A store ahead of the catalog shows that this was restored; a store seen for the first time is registered;
+        one that came back is stamped with the present generation. A repeat finds nothing left to do.
+
+        Raises
+        ------
+        DatabaseUnavailable
+        """
+        self._settled.difference_update(store for store, answer in answers.items() if answer is not None)
+        ahead = [answer for answer in answers.values() if isinstance(answer, RestoredCatalog)]
+        if ahead:
+            generation = await self._note_restored(ahead)
+            await self._stores.open_all(await self._known(), generation=generation)
+        fresh = [store for store in self._stores.writable() if store.name not in self._settled]
+        if fresh:
+            await self._register(fresh)
+            await self._stamp(fresh)
 
     async def watch(self) -> None:
         """Confirm the lock for ever, and step hourly.
@@ -85,57 +122,60 @@ class Ownership:
         OwnedElsewhere
             The lock is lost, or could not be confirmed for too long: this process must stop writing at once.
         """
-        confirmed_at = stepped_at = time.monotonic()
+        confirmed_at = stepped_at = self._clock()
+        has_failed = False
         while True:
-            await asyncio.sleep(CONFIRM_SECONDS)
+            await self._sleep(CONFIRM_SECONDS)
             try:
                 await self._lock.confirm()
-                confirmed_at = time.monotonic()
+                if has_failed:
+                    # The lock may have been another's meanwhile: then the catalog is beyond us, and this refuses.
+                    async with self._catalog.begin():
+                        pass
+                has_failed = False
+                confirmed_at = self._clock()
                 if confirmed_at - stepped_at >= GENERATION_SECONDS:
                     await self.step()
                     stepped_at = confirmed_at
             except DatabaseUnavailable as error:
-                silent = time.monotonic() - confirmed_at
-                log.warning("Cannot confirm that this process owns its catalog: %s", error)
-                if silent >= UNCONFIRMED_SECONDS:
-                    raise OwnedElsewhere(
-                        f"ownership could not be confirmed for {silent:.0f} s",
-                        remedy="The process starts anew and waits for its database.",
-                    ) from error
+                has_failed = True
+                self._refuse_silence(self._clock() - confirmed_at, error)
 
-    async def _open_stores(self, generation: int) -> None:
-        known = await self._known()
-        answers = await self._stores.open_all(known, generation=generation)
-        ahead = [answer for answer in answers.values() if isinstance(answer, RestoredCatalog)]
-        if ahead:
-            generation = await self._note_restored(ahead)
-            answers = await self._stores.open_all(known, generation=generation)
-        new = [
-            (store, answer)
-            for store in self._stores
-            if isinstance(answer := answers[store.name], str) and store.name not in known
-        ]
-        if new:
-            async with self._catalog.begin() as tx:
-                for store, uuid in new:
-                    await tx.stores.register(store.name, uuid=uuid, kind="local")
-                await tx.events.tell(
-                    [Happening(subject=f"store:{store.name}", what="registered", who="site") for store, _ in new]
-                )
-        await self._stamp(self._stores.writable(), generation)
+    def _refuse_silence(self, silent: float, error: DatabaseUnavailable) -> None:
+        log.warning("Cannot confirm that this process owns its catalog: %s", error)
+        if silent >= UNCONFIRMED_SECONDS:
+            raise OwnedElsewhere(
+                f"ownership could not be confirmed for {silent:.0f} s",
+                remedy="The process starts anew and waits for its database.",
+            ) from error
 
     async def _known(self) -> dict[StoreName, str]:
         async with self._catalog.read() as tx:
             return {store.name: store.uuid for store in await tx.stores.all()}
 
+    async def _register(self, stores: Sequence[Store]) -> None:
+        known = await self._known()
+        new = [store for store in stores if store.name not in known]
+        if not new:
+            return
+        # Opening it again is how a store tells its UUID.
+        generation = self._catalog.generations[-1]
+        uuids = [await store.open(expected_uuid=None, generation=generation) for store in new]
+        async with self._catalog.begin() as tx:
+            for store, uuid in zip(new, uuids, strict=True):
+                await tx.stores.register(store.name, uuid=uuid, kind="local")
+            await tx.events.tell(
+                [Happening(subject=f"store:{store.name}", what="registered", who="site") for store in new]
+            )
+
     async def _note_restored(self, ahead: Sequence[RestoredCatalog]) -> int:
-        seen = [seen for error in ahead if isinstance(seen := error.details.get("store_generation"), int)]
+        seen = max((n for error in ahead if isinstance(n := error.details.get("store_generation"), int)), default=0)
         why = "; ".join(error.message for error in ahead)
         log.error("This catalog was restored from a backup: %s", why, extra={"event": "restored"})
-        # The catalog's own number is behind, so that the check of writes must not stop us from catching up.
-        self._catalog.generations = ()
+        before = self._catalog.generations
+        self._catalog.generations = (*before, max(before[-1], seen) + 1)
         async with self._catalog.begin() as tx:
-            await tx.site.mark_restored(why, at_least=max(seen, default=0))
+            await tx.site.mark_restored(why, at_least=seen)
             generation = await tx.site.next_generation()
             await tx.events.tell([Happening(subject="site", what="found to be a restored backup", who="site", why=why)])
             await tx.alerts.raise_alert(
@@ -144,12 +184,15 @@ class Ownership:
                 remedy="Check that this is meant, then run 'python -m librarian.admin restored acknowledge'.",
             )
         self._catalog.generations = (generation,)
+        self._settled.clear()
         return generation
 
-    async def _stamp(self, stores: Sequence[Store], generation: int) -> None:
+    async def _stamp(self, stores: Sequence[Store]) -> None:
+        generation = self._catalog.generations[-1]
         for store in stores:
             try:
                 await store.stamp(generation)
+                self._settled.add(store.name)
             except LibrarianError as error:
                 # A store that cannot be stamped is behind its catalog, which is the harmless direction.
                 log.warning("Cannot stamp store %s: %s", store.name, error)

@@ -11,14 +11,16 @@ import socket
 import ssl
 import stat
 import sys
+import threading
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from aiohttp import web
 
 from librarian.auth import OPERATOR, ensure_first_admin
+from librarian.catalog.lock import owner_lock
 from librarian.client.socket_path import short_path
-from librarian.errors import ConfigurationError, OwnedElsewhere
+from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
 from librarian.logs import set_up_logging
 from librarian.settings import check_settings, load_settings
 from librarian.site import open_site
@@ -28,6 +30,7 @@ from librarian.web.app import create_app, make_runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import timedelta
     from pathlib import Path
 
     from librarian.settings import Settings
@@ -39,7 +42,7 @@ T = TypeVar("T")
 
 BACKLOG: Final = 512
 #: How long the exit waits for what a library left behind, before it ends the process regardless.
-LAST_BREATH_SECONDS: Final = 5.0
+LAST_BREATH_SECONDS: Final = 10.0
 
 
 def main(config: Path | None) -> int:
@@ -53,35 +56,32 @@ def main(config: Path | None) -> int:
     settings = load_settings(config)
     check_settings(settings, config)
     set_up_logging(form=settings.log_format, level=settings.log_level)
-    is_lost = asyncio.run(serve(settings))
+    asyncio.run(serve(settings))
     logging.shutdown()
-    if is_lost:
-        # No thread and no act of this process may survive: it is not the owner any more.
-        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
     sys.stdout.flush()
     sys.stderr.flush()
     # Threads that are stuck in a dead mount would hold up an ordinary exit for ever.
     os._exit(0)
 
 
-async def serve(settings: Settings) -> bool:
-    """Serve until a signal comes; returns whether ownership was lost, so that the process must start anew."""
+async def serve(settings: Settings) -> None:
+    """Serve until a signal comes, or start the process anew when it is not the owner of its catalog any more."""
     stop = asyncio.Event()
-    _heed_signals(stop)
-    listener = _listen(settings)
+    _heed_signals(stop, patience=settings.limits.drain)
+    listener = await _listen_or_tell_why(settings)
     with contextlib.closing(listener):
         site_stack = AsyncExitStack()
         async with site_stack:
             async with _waiting_room(settings, listener):
                 opening = asyncio.ensure_future(site_stack.enter_async_context(open_site(settings)))
                 if not await _unless(stop, opening):
-                    return False
+                    return
                 site = opening.result()
             await _greet(site)
-            return await _run(site, listener, stop)
+            await _run(site, listener, stop)
 
 
-async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> bool:
+async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         public = make_runner(create_app(site))
         await public.setup()
@@ -100,11 +100,16 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> bool
         await _unless(stop, watch, quiet=True)
         if not watch.cancelled():
             log.error("Cannot go on as the owner of this catalog: %s", watch.exception())
-            return True
+            _start_anew()
         log.info("Draining: no new work, what is under way ends or is released")
         site.health.drain()
-        await supervisor.drain()
-        return False
+        await supervisor.drain(grace=site.settings.limits.drain)
+
+
+def _start_anew() -> NoReturn:
+    """Replace this process by a new one, at once: no thread, act or answer of a former owner may survive."""
+    logging.shutdown()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
 
 
 async def _unless(stop: asyncio.Event, work: asyncio.Future[T], *, quiet: bool = False) -> bool:
@@ -123,16 +128,32 @@ async def _unless(stop: asyncio.Event, work: asyncio.Future[T], *, quiet: bool =
     return True
 
 
-def _heed_signals(stop: asyncio.Event) -> None:
+def _heed_signals(stop: asyncio.Event, *, patience: timedelta) -> None:
     def heed() -> None:
         if stop.is_set():
             # Asked twice: whoever did wants it now; the next start takes up what is left.
             os._exit(130)
         stop.set()
+        # A thread that is stuck in a dead mount, or a library that waits for one, must not hold up the end.
+        last = threading.Timer(patience.total_seconds() + LAST_BREATH_SECONDS, os._exit, (0,))
+        last.daemon = True
+        last.start()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, heed)
+
+
+async def _listen_or_tell_why(settings: Settings) -> socket.socket:
+    """Listen; where that is impossible since this very site is served already, say so and by whom."""
+    try:
+        return _listen(settings)
+    except ConfigurationError:
+        lock = owner_lock(settings.database_url, password=settings.database_password)
+        with contextlib.suppress(DatabaseUnavailable, ConfigurationError, OSError):
+            await lock.take()
+        await lock.release()
+        raise
 
 
 def _listen(settings: Settings) -> socket.socket:

@@ -81,12 +81,12 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         lock = owner_lock(url, password=password)
         stack.push_async_callback(lock.release)
         await _patiently(lock.take, settings)
-        await _ready_catalog(url, password)
+        await _patiently(lambda: _ready_catalog(url, password), settings)
         catalog = await stack.enter_async_context(Catalog(url, password=password))
         stores = Stores(LocalStore(store_spec(store)) for store in settings.stores)
         stack.push_async_callback(stores.close)
         ownership = Ownership(catalog, lock, stores)
-        await ownership.begin(SiteName(settings.name))
+        await _patiently(lambda: ownership.begin(SiteName(settings.name)), settings)
         pool = await stack.enter_async_context(ChecksumPool(settings.limits.workers))
         neighbours = Neighbours(catalog=catalog, site=SiteName(settings.name), key_file=settings.key_file)
         stack.push_async_callback(neighbours.close)
@@ -138,14 +138,15 @@ def store_spec(store: StoreSettings) -> StoreSpec:
     )
 
 
-async def _patiently(take: Callable[[], Awaitable[None]], settings: Settings) -> None:
-    """Take the lock; while the database is away, wait for it."""
+async def _patiently(step: Callable[[], Awaitable[object]], settings: Settings) -> None:
+    """Take a step of the start; while the database is away, wait for it, and take the step again."""
     wait = settings.limits.database_wait
     gives_up_at = None if wait is None else time.monotonic() + wait.total_seconds()
     attempts = 0
     while True:
         try:
-            return await take()
+            await step()
+            return
         except DatabaseUnavailable as error:
             if gives_up_at is not None and time.monotonic() >= gives_up_at:
                 raise

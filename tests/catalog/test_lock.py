@@ -1,12 +1,22 @@
 """One owner per catalog."""
 
+import asyncio
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from librarian.catalog.lock import NETWORK_FILE_SYSTEMS, file_system_of, owner_lock
 from librarian.errors import DatabaseUnavailable, OwnedElsewhere
+
+#: Take a lock in a process of its own.
+TAKE = (
+    sys.executable,
+    "-c",
+    "import asyncio, sys; from librarian.catalog.lock import owner_lock; asyncio.run(owner_lock(sys.argv[1]).take())",
+)
 
 
 @pytest.fixture
@@ -18,12 +28,23 @@ async def lock(database_url):
 
 async def test_a_second_owner_is_refused_and_told_who_the_first_is(lock, database_url):
     await lock.take()
-    second = owner_lock(database_url)
 
-    with pytest.raises(OwnedElsewhere, match=f"pid {os.getpid()}"):
-        await second.take()
+    refused = await asyncio.to_thread(subprocess.run, [*TAKE, database_url], capture_output=True, text=True)
 
-    await second.release()
+    assert "OwnedElsewhere: this catalog is owned by" in refused.stderr
+    assert f"pid {os.getpid()}" in refused.stderr
+
+
+async def test_a_process_that_started_anew_waits_until_the_database_lets_go_of_its_former_connection(postgresql_url):
+    former, anew = owner_lock(postgresql_url), owner_lock(postgresql_url)
+    await former.take()
+
+    with pytest.raises(DatabaseUnavailable, match="former connection"):
+        await anew.take()
+
+    await former.release()
+    await anew.take()
+    await anew.release()
 
 
 async def test_a_released_lock_can_be_taken_again(lock, database_url):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import os
@@ -11,7 +12,9 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from librarian.catalog.database import make_engine, translated
 from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
@@ -26,6 +29,20 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "smbfs", "afs", "ceph", "beegfs", "9p", "fuse.sshfs"}
 )
 ANSWER_SECONDS: Final = 5.0
+_TRIES: Final = 10
+_TRY_SECONDS: Final = 0.1
+_KEEPALIVES: Final = (
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+)
+_SET: Final = text("SELECT set_config(:key, :value, false)")
+_HOLDER: Final = text(
+    "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
+    " WHERE l.locktype = 'advisory' AND l.granted AND l.database ="
+    " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND l.objsubid = 1 AND (l.classid::int8 << 32) | l.objid::int8 = :key"
+)
 
 
 class OwnerLock(ABC):
@@ -44,7 +61,11 @@ class OwnerLock(ABC):
 
     @abstractmethod
     async def confirm(self) -> None:
-        """Raise DatabaseUnavailable or OwnedElsewhere unless the lock is certainly still held."""
+        """Raise DatabaseUnavailable or OwnedElsewhere unless the lock is certainly held.
+
+        A lock that was lost is taken again where it is free. After a refusal, whoever relies on having been the
+        owner all along compares the catalog's generation.
+        """
 
     @abstractmethod
     async def release(self) -> None:
@@ -110,46 +131,74 @@ class AdvisoryLock(OwnerLock):
         self._connection: AsyncConnection | None = None
 
     async def take(self) -> None:
-        """See ``OwnerLock.take``."""
+        """See ``OwnerLock.take``; ConfigurationError: the database exists not, or refuses our credentials."""
+        holder = ""
+        for _ in range(_TRIES):
+            holder = await self._try()
+            if not holder:
+                return
+            if holder == _application_name():
+                # We started anew after losing sight of the database, which has yet to notice that.
+                raise DatabaseUnavailable("the database still keeps the lock for a former connection of this process")
+            # A process that was killed a moment ago holds it until the database reads the end of its connection.
+            await asyncio.sleep(_TRY_SECONDS)
+        raise _held_by(holder)
+
+    async def _try(self) -> str:
+        """Try to take the lock; returns who holds it instead, empty when we do."""
         with translated():
-            connection = await self._engine.connect()
+            connection = await self._connect()
             try:
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                # The connection sits idle for its whole life, and tells who we are.
-                await connection.execute(
-                    text("SELECT set_config('application_name', :me, false)"), {"me": _application_name()}
-                )
+                # The connection sits idle for its whole life, and tells who we are; one whose other end is gone
+                # without a word is given up within half a minute, instead of hours.
+                for key, value in (("application_name", _application_name()), *_KEEPALIVES):
+                    await connection.execute(_SET, {"key": key, "value": value})
                 if await connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_KEY}):
                     self._connection = connection
-                    return
-                holder = await connection.scalar(
-                    text(
-                        "SELECT a.application_name FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-                        " WHERE l.locktype = 'advisory' AND l.granted AND l.database ="
-                        " (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.objsubid = 1"
-                    )
-                )
+                    return ""
+                return str(await connection.scalar(_HOLDER, {"key": _ADVISORY_KEY}) or "an unknown process")
             finally:
                 if self._connection is None:
+                    # Not back to the pool: the next try needs an answer from the database as it is then.
+                    await connection.invalidate()
                     await connection.close()
-            raise _held_by(str(holder or "an unknown process"))
+
+    async def _connect(self) -> AsyncConnection:
+        try:
+            return await self._engine.connect()
+        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+            raise ConfigurationError(
+                f"the database refuses us: {error}",
+                remedy="Correct 'database' and 'database_password_file'; create the database and its user.",
+            ) from error
 
     async def confirm(self) -> None:
         """See ``OwnerLock.confirm``: the lock lives as long as this connection does."""
-        if self._connection is None:
-            raise DatabaseUnavailable("the connection that holds the catalog is gone")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
+                if self._connection is None:
+                    await self.take()
+                    return
                 with translated():
                     await self._connection.execute(text("SELECT 1"))
-        except TimeoutError as error:
+        except (DatabaseUnavailable, TimeoutError) as error:
+            await self._drop()
+            if isinstance(error, DatabaseUnavailable):
+                raise
             raise DatabaseUnavailable(f"no answer from the catalog's database in {ANSWER_SECONDS} s") from error
+
+    async def _drop(self) -> None:
+        """Let go of a connection that is of no use; SQLAlchemy would silently make another, without the lock."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+                await connection.invalidate()
+                await connection.close()
 
     async def release(self) -> None:
         """See ``OwnerLock.release``."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await connection.close()
+        await self._drop()
         await self._engine.dispose()
 
 

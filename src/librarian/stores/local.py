@@ -130,7 +130,9 @@ class LocalStore(base.Store):
                 await self._run("probe", lambda here: None)
             else:
                 await self.open(expected_uuid=expected_uuid, generation=generation)
-        except (StoreUnavailable, RestoredCatalog):
+        except RestoredCatalog:
+            raise
+        except LibrarianError:
             return self.problem
         return None
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from librarian.errors import LibrarianError, NotFound
+from librarian.errors import LibrarianError, NotFound, RestoredCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -76,17 +76,20 @@ class Stores:
         answers = await asyncio.gather(*(open_one(store) for store in self))
         return {store.name: answer for store, answer in zip(self, answers, strict=True)}
 
-    async def probe(self) -> dict[StoreName, str | None]:
+    async def probe(self) -> dict[StoreName, str | RestoredCatalog | None]:
         """Look at every store, and take back those whose problem is gone.
 
         Returns
         -------
-        The problem of each store, None where all is well.
+        The problem of each store, None where all is well; RestoredCatalog where the store is ahead of the catalog.
         """
 
-        async def probe_one(store: Store) -> str | None:
+        async def probe_one(store: Store) -> str | RestoredCatalog | None:
             before = store.problem
-            after = await store.probe()
+            try:
+                after = await store.probe()
+            except RestoredCatalog as ahead:
+                return ahead
             if before is None and after is not None:
                 log.error("Lost store %s: %s", store.name, after, extra={"event": "store-lost"})
             elif before is not None and after is None:

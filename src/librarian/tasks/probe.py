@@ -38,7 +38,9 @@ class Probe(Task[Change, None]):
 
     async def run_pass(self, budget: Budget) -> int:
         """Look once; only a change costs a transaction."""
-        now = await self.site.stores.probe()
+        answers = await self.site.stores.probe()
+        await self.site.ownership.settle(answers)
+        now = {store.name: store.problem for store in self.site.stores}
         changed = {store: problem for store, problem in now.items() if (problem is None) != self._was_well(store)}
         if not changed:
             return 0
