@@ -42,7 +42,7 @@ async def far_client(proxy):
 
 
 @pytest.fixture(params=["near", "far"])
-def either(request):
+def either(request, working):
     """A client on the same file system, and one that sends over HTTP."""
     return request.getfixturevalue("client" if request.param == "near" else "far_client")
 

@@ -185,7 +185,9 @@ async def assert_sound(site: CrashSite, name: str, source: Path, *, store_files:
     async with site.client() as client:
         described = await client.describe(name)
         (instance,) = described.instances
-        measured = await asyncio.to_thread(measure_blocking, Path(instance.path), Checksum(described.checksum).algorithm)
+        measured = await asyncio.to_thread(
+            measure_blocking, Path(instance.path), Checksum(described.checksum).algorithm
+        )
         expected = await asyncio.to_thread(measure_blocking, source, Checksum(described.checksum).algorithm)
         assert measured.checksum == expected.checksum == described.checksum
         assert measured.size == described.size
