@@ -11,28 +11,20 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
-import re
 import resource
-import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
-from tests.postgres import Databases, running_cluster
 
 from benchmarks.search import fill
-from librarian.catalog import migrations
+from benchmarks.serving import Server, fresh_catalog, serving
 from librarian.client import LibrarianClient
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 #: The claims, in milliseconds and bytes.
 P99_MS: Final = 10.0
@@ -43,43 +35,6 @@ BATCH: Final = 1000
 SMALL: Final = os.urandom(10_000)
 BOOK_MEMBERS: Final = 8
 MEMBER_BYTES: Final = 256 * 1024**2
-
-
-@contextlib.contextmanager
-def serving(folder: Path, database: str) -> Iterator[tuple[int, str, str]]:
-    """A server process: its pid, its URL, and the password of its admin."""
-    config = folder / "site.toml"
-    config.write_text(
-        f'name = "bench"\nlisten = "127.0.0.1:0"\nstate = "{folder}/state"\ndatabase = "{database}"\n'
-        f'[[stores]]\nname = "fast"\nroot = "{folder}/store"\nstaging = "{folder}/staging"\n'
-    )
-    command = [sys.executable, "-m", "librarian.cli", "serve", "--config", str(config)]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        assert server.stdout is not None
-        password = server.stdout.readline().strip().rpartition(" ")[2]
-        while (told := re.search(r"serves (http\S+)", (folder / "log").read_text())) is None:
-            time.sleep(0.05)
-        yield server.pid, told[1], password
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(60)
-
-
-def memory(pid: int) -> tuple[int, int]:
-    """Resident bytes of a process now, and at most."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    now, peak = (re.search(rf"{key}:\s+(\d+) kB", status) for key in ("VmRSS", "VmHWM"))
-    assert now is not None
-    assert peak is not None
-    return int(now[1]) * 1024, int(peak[1]) * 1024
-
-
-def cpu_seconds(pid: int) -> float:
-    """CPU seconds a process has used, its children not counted."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def ask_health(url: str, stop: asyncio.Event) -> list[float]:
@@ -140,27 +95,28 @@ def watch(url: str, others: list[subprocess.Popen[bytes]]) -> list[float]:
     return asyncio.run(until_ended())
 
 
-def measure(folder: Path, database: str, *, seconds: float) -> None:
+def measure(server: Server, *, seconds: float) -> None:
     """Run everything beside everything, and print."""
-    with serving(folder, database) as (pid, url, password):
-        environment = {**os.environ, "BENCH_PASSWORD": password}
-        others = []
-        for role in ("upload_batches", "upload_books"):
-            (folder / role).mkdir()
-            command = [sys.executable, "-m", "benchmarks.responsiveness", "--role", role, "--seconds", str(seconds)]
-            others.append(subprocess.Popen([*command, "--url", url, str(folder / role)], env=environment))
-        before = cpu_seconds(pid)
-        times = sorted(watch(url, others))
-        now, peak = memory(pid)
-        p99 = times[int(len(times) * 0.99)]
-        print(
-            f"  /healthz: {len(times):,} answers, median {statistics.median(times):.1f} ms, p99 {p99:.1f} ms "
-            f"(claimed {P99_MS:.0f}), max {times[-1]:.1f} ms (claimed {MAX_MS:.0f})"
-        )
-        print(f"  server: {now / 1e6:.0f} MB resident (claimed {RSS / 1e6:.0f}), {peak / 1e6:.0f} MB at most "
-              f"(claimed {PEAK_RSS / 1e6:.0f}), {cpu_seconds(pid) - before:.1f} s of CPU")  # fmt: skip
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        print(f"  clients: {used.ru_utime + used.ru_stime:.1f} s of CPU")
+    environment = {**os.environ, "BENCH_PASSWORD": server.password}
+    others = []
+    for role in ("upload_batches", "upload_books"):
+        (server.folder / role).mkdir()
+        command = [sys.executable, "-m", "benchmarks.responsiveness", "--role", role, "--seconds", str(seconds)]
+        others.append(subprocess.Popen([*command, "--url", server.url, str(server.folder / role)], env=environment))
+    before = server.cpu_seconds(has_workers=False)
+    times = sorted(watch(server.url, others))
+    now, peak = server.memory()
+    p99 = times[int(len(times) * 0.99)]
+    print(
+        f"  /healthz: {len(times):,} answers, median {statistics.median(times):.1f} ms, p99 {p99:.1f} ms "
+        f"(claimed {P99_MS:.0f}), max {times[-1]:.1f} ms (claimed {MAX_MS:.0f})"
+    )
+    print(
+        f"  server: {now / 1e6:.0f} MB resident (claimed {RSS / 1e6:.0f}), {peak / 1e6:.0f} MB at most "
+        f"(claimed {PEAK_RSS / 1e6:.0f}), {server.cpu_seconds(has_workers=False) - before:.1f} s of CPU"
+    )
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(f"  clients: {used.ru_utime + used.ru_stime:.1f} s of CPU")
 
 
 def main() -> None:
@@ -177,21 +133,15 @@ def main() -> None:
         role = {"upload_batches": upload_batches, "upload_books": upload_books}[options.role]
         asyncio.run(role(options.url, os.environ["BENCH_PASSWORD"], options.folder, options.seconds))
         return
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder)))
-        cluster = stack.enter_context(running_cluster()) if options.database == "postgresql" else None
-        databases = Databases(cluster, folder, migrations.upgrade_blocking)
-        if cluster is not None:
-            url = cluster.url(databases.new_postgresql())
-        else:
-            url = databases.new_sqlite(folder / "catalog.sqlite")
-        plain = url.replace("+asyncpg", "").replace("+aiosqlite", "")
+    with fresh_catalog(options.database, options.folder) as (folder, url):
         if options.files:
-            with serving(folder, plain):
+            with serving(folder, url):
                 pass  # Registers the store that the files are on.
-            asyncio.run(fill(url, options.files))
+            engine_url = url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+            asyncio.run(fill(engine_url, options.files))
         print(f"{options.database}, {options.files:,} files before")
-        measure(folder, plain, seconds=options.seconds)
+        with serving(folder, url) as server:
+            measure(server, seconds=options.seconds)
 
 
 if __name__ == "__main__":

@@ -51,10 +51,11 @@ class Cluster:
 
     def start(self) -> None:
         """Start the server and wait until it answers. A repeat after ``stop`` starts it again on the same data."""
+        durable = os.environ.get("LIBRARIAN_TEST_POSTGRES_FSYNC", "off")
         settings = {
             "listen_addresses": "",
-            "fsync": os.environ.get("LIBRARIAN_TEST_POSTGRES_FSYNC", "off"),
-            "full_page_writes": "off",
+            "fsync": durable,
+            "full_page_writes": durable,
             "shared_buffers": "64MB",
             "max_connections": "80",
             "log_min_messages": "fatal",
