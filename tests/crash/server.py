@@ -7,6 +7,7 @@ process stops (SIGSTOP): nothing is flushed, closed or answered after it.
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from librarian import guard
@@ -14,11 +15,15 @@ from librarian.cli.__main__ import main
 
 
 def stop_at(step: str, fifo: Path) -> None:
+    alone = threading.Lock()
+
     def observe(name: str) -> None:
         if name == step:
-            with fifo.open("w") as report:
-                report.write(name)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            # Several threads may reach the step at once: only one tells, and none gets past it.
+            with alone:
+                with fifo.open("w") as report:
+                    report.write(name)
+                os.kill(os.getpid(), signal.SIGSTOP)
 
     guard.observe_steps(observe)
 
