@@ -140,12 +140,12 @@ async def _read(
     Raises
     ------
     SourceChanged
-        A source ended within a frame: the stream is broken off, and the rest is sent in another.
+        A source failed within a frame: the stream is broken off, and the rest is sent in another.
     """
     try:
         return await ahead
     except pieces.SourceFailed as error:
-        raise SourceChanged(f"{error} is shorter than it was", remedy="Verify that copy at the sender.") from error
+        raise SourceChanged(str(error), remedy="Verify that copy at the sender.") from error
     finally:
         for item, reason in chunks.take_failures():
             running.fail(item, reason)

@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
 from librarian.errors import PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
@@ -31,13 +31,26 @@ GROUP_ITEMS: Final = 64
 GROUP_BYTES: Final = 16 * 1024**2
 #: ``linux/fs.h``: share the blocks of the source with the target.
 FICLONE: Final = 0x40049409
-#: What copy_file_range and FICLONE say where they cannot work; read and write do.
+#: What copy_file_range and FICLONE say where they cannot work; read and write do. EIO leaves open which side failed.
 _UNABLE: Final = frozenset(
-    {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTTY, errno.EBADF, errno.EPERM, errno.ETXTBSY}
+    {
+        errno.EXDEV,
+        errno.EINVAL,
+        errno.ENOSYS,
+        errno.EOPNOTSUPP,
+        errno.ENOTTY,
+        errno.EBADF,
+        errno.EPERM,
+        errno.ETXTBSY,
+        errno.EIO,
+    }
 )
-
-
+#: What the receiver's file system says when it may take the same bytes later.
 _PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+
+
+class _Unreadable(Exception):
+    """A source cannot be read: trouble of the sender's, and of one item alone."""
 
 
 class LocalEngine(InProcessEngine):
@@ -105,6 +118,8 @@ def _copy_group(job: Job, items: list[Item], tell: _Teller) -> list[tuple[Item, 
             continue
         try:
             _copy_item(item, item.source, staging / item.token / "payload", tell)
+        except _Unreadable as error:
+            failed.append((item, str(error)))
         except FileNotFoundError as error:
             failed.append((item, f"it is not there: {error.filename}"))
         except OSError as error:
@@ -122,7 +137,7 @@ def _copy_item(item: Item, source: Path, target: Path, tell: _Teller) -> None:
         _copy_file(source, target, tell)
         return
     target.mkdir(exist_ok=True)
-    for directory, names, files in os.walk(source):
+    for directory, names, files in os.walk(source, onerror=_refuse_to_skip):
         there = target / Path(directory).relative_to(source)
         for name in names:
             (there / name).mkdir(exist_ok=True)
@@ -130,8 +145,19 @@ def _copy_item(item: Item, source: Path, target: Path, tell: _Teller) -> None:
             _copy_file(Path(directory, name), there / name, tell)
 
 
+def _refuse_to_skip(error: OSError) -> NoReturn:
+    raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> _Unreadable:
+    return _Unreadable(f"cannot read it at the sender: {error.strerror}: {error.filename or 'its content'}")
+
+
 def _copy_file(source: Path, target: Path, tell: _Teller) -> None:
-    read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        read = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(error) from error
     try:
         size = os.fstat(read).st_size
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -168,9 +194,12 @@ def _fill(read: int, write: int, *, at: int, size: int, tell: _Teller) -> None:
                     raise
                 can_copy_inside = False
         if done == 0:
-            content = os.pread(read, min(count, 4 * 1024**2), at)
+            try:
+                content = os.pread(read, min(count, 4 * 1024**2), at)
+            except OSError as error:
+                raise _unreadable(error) from error
             if not content:
-                raise OSError(errno.EIO, "the source became shorter while it was read")
+                raise _Unreadable(f"it ends after {at:,} of {size:,} bytes at the sender")
             done = os.pwrite(write, content, at)
         at += done
         tell(done)

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from librarian.states import Kind
-from librarian.wire.clones import FrameHeader
+from librarian.wire.clones import FRAME_HEADER_BYTES, FrameHeader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from io import RawIOBase
 
     from librarian.names import Token
     from librarian.transfers.base import Item
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES: Final = 1024**2
 #: Bytes of a large member in one frame: the receiver notes its progress between frames.
 FRAME_BYTES: Final = 64 * 1024**2
+#: Bytes of names of empty directories in one frame: escaped, they must still fit into its header.
+DIRECTORY_BYTES: Final = FRAME_HEADER_BYTES // 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ class Chunk:
 
 
 class SourceFailed(Exception):
-    """A source ended before the bytes that its frame had announced: the stream must be broken off."""
+    """A source does not give the bytes that its frame had announced: the stream must be broken off."""
 
 
 def missing(
@@ -112,8 +115,23 @@ def _pieces(item: Item, source: Path) -> Iterator[Piece]:
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file", str(path))
             members.append(Piece(item=item, source=path, path=f"{prefix}{name}", offset=0, size=found.st_size))
-    yield Piece(item=item, source=source, path=None, offset=0, size=0, directories=tuple(empty))
+    for directories in _in_frames(empty):
+        yield Piece(item=item, source=source, path=None, offset=0, size=0, directories=directories)
     yield from members
+
+
+def _in_frames(directories: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """*directories* in parts that fit into a frame's header; at least one part, which makes the book's top."""
+    part: list[str] = []
+    size = 0
+    for directory in directories:
+        length = len(directory.encode()) + 3
+        if part and size + length > DIRECTORY_BYTES:
+            yield tuple(part)
+            part, size = [], 0
+        part.append(directory)
+        size += length
+    yield tuple(part)
 
 
 def _raise(error: OSError) -> None:
@@ -198,10 +216,19 @@ class Chunks:
                 end = min(at + FRAME_BYTES, piece.size)
                 lead = self._header(piece, at, end - at)
                 while at < end:
-                    content = file.read(min(CHUNK_BYTES, end - at))
-                    if not content:
-                        self._failed.append((piece.item, f"it ends after {at:,} of {piece.size:,} bytes at the sender"))
-                        raise SourceFailed(str(piece.source))
+                    content = self._read_on(piece, file, at=at, end=end)
                     at += len(content)
                     yield Chunk(data=lead + content if lead else content, payload_bytes=len(content))
                     lead = b""
+
+    def _read_on(self, piece: Piece, file: RawIOBase, *, at: int, end: int) -> bytes:
+        """The next bytes of a frame that was announced; raises SourceFailed when they cannot be had."""
+        try:
+            content = file.read(min(CHUNK_BYTES, end - at))
+        except OSError as error:
+            self._failed.append((piece.item, f"cannot read it at the sender: {error.strerror}: {piece.source}"))
+            raise SourceFailed(f"{piece.source} cannot be read") from error
+        if not content:
+            self._failed.append((piece.item, f"it ends after {at:,} of {piece.size:,} bytes at the sender"))
+            raise SourceFailed(f"{piece.source} is shorter than it was")
+        return content

@@ -1,0 +1,64 @@
+"""What engines do about sources that cannot be read, and books that are strange but sound."""
+
+import os
+
+import pytest
+
+from librarian.transfers.base import Phase
+from tests.contracts.test_engine_contract import MIB, Road, road
+
+__all__ = ["road"]
+
+#: Small enough to be read at once, and large enough to be read in parts.
+SIZES = [10, 3 * MIB]
+
+
+@pytest.fixture
+def bad_disk(mounts, road: Road, tmp_path):
+    """The sources stand on a disk where whatever is called "unreadable" has a bad block."""
+    mounts.fuse(tmp_path / "disk", road.sources)
+    return road
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_file_on_a_bad_block_fails_alone(bad_disk, size):
+    bad, good = bad_disk.has_file("unreadable", b"x" * size), bad_disk.has_file("good", b"y" * size)
+
+    progress = await bad_disk.runs()
+
+    assert progress.phase is Phase.SUCCEEDED
+    assert set(progress.failed_items) == {bad.uuid}
+    assert "sender" in progress.failed_items[bad.uuid]
+    assert bad_disk.payload(good).read_bytes() == b"y" * size
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_book_with_a_bad_block_fails_alone(bad_disk, size):
+    bad = bad_disk.has_book("bad", {"a": b"a", "unreadable": b"x" * size, "z": b"z"})
+    good = bad_disk.has_file("good", b"y" * size)
+
+    progress = await bad_disk.runs()
+
+    assert set(progress.failed_items) == {bad.uuid}
+    assert bad_disk.payload(good).read_bytes() == b"y" * size
+
+
+async def test_a_book_of_thousands_of_empty_directories_arrives(road):
+    directories = tuple(f"{number:04}-{'x' * 60}" for number in range(2000))
+    book = road.has_book("book", {"a": b"a"}, directories=directories)
+
+    progress = await road.runs()
+
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert sorted(os.listdir(road.payload(book))) == [*directories, "a"]
+
+
+async def test_a_book_with_the_longest_names_arrives(road):
+    deep = "/".join(['"' * 255] * 8)[:2040].rstrip("/")
+    book = road.has_book("book", {deep: b"deep", "ü" * 127: b"wide"}, directories=("\\" * 255,))
+
+    progress = await road.runs()
+
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert (road.payload(book) / deep).read_bytes() == b"deep"
+    assert (road.payload(book) / ("\\" * 255)).is_dir()
