@@ -1,8 +1,8 @@
 """Ownership: one process per catalog, told from every earlier one by its generation; and knowing a restored backup.
 
 The generation is committed in the catalog first and stamped into every writable store afterwards. A store that is
-ahead of its catalog therefore proves that the catalog was restored from a backup: from then on a new epoch is
-spoken to peers, and no byte is removed until an operator has acknowledged it.
+ahead of its catalog, as this was found, therefore proves that the catalog was restored from a backup: from then on a
+new epoch is spoken to peers, and no byte is removed until an operator has acknowledged it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from librarian.catalog.database import Catalog
     from librarian.catalog.lock import OwnerLock
     from librarian.catalog.records import SiteRecord
+    from librarian.catalog.transaction import Transaction
     from librarian.names import SiteName, StoreName
     from librarian.stores.base import Store
     from librarian.stores.registry import Stores
@@ -34,6 +35,18 @@ UNCONFIRMED_SECONDS: Final = 15.0
 GENERATION_SECONDS: Final = 3600.0
 #: The cause of the alert about a restored backup.
 RESTORED: Final = "site:restored"
+
+
+async def mark_restored(tx: Transaction, why: str, *, at_least: int = 0, beyond_epoch: int = 0) -> None:
+    """Note that the catalog is older than what it describes, and tell people; see ``SiteIdentity.mark_restored``."""
+    log.error("This catalog was restored from a backup: %s", why, extra={"event": "restored"})
+    await tx.site.mark_restored(why, at_least=at_least, beyond_epoch=beyond_epoch)
+    await tx.events.tell([Happening(subject="site", what="found to be a restored backup", who="site", why=why)])
+    await tx.alerts.raise_alert(
+        RESTORED,
+        message=f"This catalog was restored from a backup: {why}. No bytes are removed for now.",
+        remedy="Check that this is meant, then run 'python -m librarian.admin restored acknowledge'.",
+    )
 
 
 class Ownership:
@@ -53,6 +66,8 @@ class Ownership:
         self._stores = stores
         self._clock = clock
         self._sleep = sleep
+        #: The latest generation that is certainly committed: no store may bear a later one.
+        self._committed = 0
         #: The stores that are registered and bear the present generation, as far as we know.
         self._settled: set[StoreName] = set()
 
@@ -64,9 +79,13 @@ class Ownership:
         Raises
         ------
         OwnedElsewhere
-            The catalog belongs to a site of another name.
+            The catalog belongs to a site of another name, or to another process since the lock was taken.
         DatabaseUnavailable
         """
+        # The database may have been away since the lock was taken.
+        await self._lock.confirm()
+        # And the answer to an earlier try may have been lost: whatever the catalog is at, it is ours.
+        self._catalog.generations = ()
         async with self._catalog.begin() as tx:
             site = await tx.site.find() or await tx.site.found(name)
             if site.name != name:
@@ -75,8 +94,9 @@ class Ownership:
                     remedy="Correct 'name' or 'database' in the settings; a site keeps its name.",
                 )
             generation = await tx.site.next_generation()
-        self._catalog.generations = (generation,)
-        answers = await self._stores.open_all(await self._known(), generation=generation)
+        self._note_committed(generation)
+        # Compared with the catalog as it was found: this very start could hide that it is older by one.
+        answers = await self._stores.open_all(await self._known(), generation=site.generation)
         await self.settle({store: None if isinstance(answer, str) else answer for store, answer in answers.items()})
         async with self._catalog.read() as tx:
             return await tx.site.get()
@@ -89,10 +109,14 @@ class Ownership:
         self._catalog.generations = (*before, before[-1] + 1)
         async with self._catalog.begin() as tx:
             generation = await tx.site.next_generation()
-        self._catalog.generations = (generation,)
-        self._settled.clear()
+        self._note_committed(generation)
         await self._stamp(self._stores.writable())
         return generation
+
+    def _note_committed(self, generation: int) -> None:
+        self._catalog.generations = (generation,)
+        self._committed = generation
+        self._settled.clear()
 
     async def settle(self, answers: Mapping[StoreName, str | LibrarianError | None]) -> None:
         """Do what the state of the stores asks for: *answers* holds the problem of each, None where all is well.
@@ -159,8 +183,7 @@ class Ownership:
         if not new:
             return
         # Opening it again is how a store tells its UUID.
-        generation = self._catalog.generations[-1]
-        uuids = [await store.open(expected_uuid=None, generation=generation) for store in new]
+        uuids = [await store.open(expected_uuid=None, generation=self._committed) for store in new]
         async with self._catalog.begin() as tx:
             for store, uuid in zip(new, uuids, strict=True):
                 await tx.stores.register(store.name, uuid=uuid, kind="local")
@@ -171,28 +194,25 @@ class Ownership:
     async def _note_restored(self, ahead: Sequence[RestoredCatalog]) -> int:
         seen = max((n for error in ahead if isinstance(n := error.details.get("store_generation"), int)), default=0)
         why = "; ".join(error.message for error in ahead)
-        log.error("This catalog was restored from a backup: %s", why, extra={"event": "restored"})
         before = self._catalog.generations
         self._catalog.generations = (*before, max(before[-1], seen) + 1)
         async with self._catalog.begin() as tx:
-            await tx.site.mark_restored(why, at_least=seen)
+            await mark_restored(tx, why, at_least=seen)
             generation = await tx.site.next_generation()
-            await tx.events.tell([Happening(subject="site", what="found to be a restored backup", who="site", why=why)])
-            await tx.alerts.raise_alert(
-                RESTORED,
-                message=f"This catalog was restored from a backup: {why}. No bytes are removed for now.",
-                remedy="Check that this is meant, then run 'python -m librarian.admin restored acknowledge'.",
-            )
-        self._catalog.generations = (generation,)
-        self._settled.clear()
+        self._note_committed(generation)
         return generation
 
     async def _stamp(self, stores: Sequence[Store]) -> None:
-        generation = self._catalog.generations[-1]
-        for store in stores:
+        generation = self._committed
+
+        async def stamp(store: Store) -> None:
             try:
                 await store.stamp(generation)
-                self._settled.add(store.name)
+                if generation == self._committed:
+                    self._settled.add(store.name)
             except LibrarianError as error:
                 # A store that cannot be stamped is behind its catalog, which is the harmless direction.
                 log.warning("Cannot stamp store %s: %s", store.name, error)
+
+        # All at once: one that hangs keeps no other from bearing the generation.
+        await asyncio.gather(*(stamp(store) for store in stores))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from librarian.catalog.lock import NETWORK_FILE_SYSTEMS, file_system_of, owner_lock
-from librarian.errors import DatabaseUnavailable, OwnedElsewhere
+from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
 
 #: Take a lock in a process of its own.
 TAKE = (
@@ -93,3 +93,30 @@ async def test_a_lost_connection_is_noticed(databases):
 
 def test_the_file_system_of_a_local_folder_is_not_a_network_one(tmp_path):
     assert file_system_of(tmp_path) not in {"", *NETWORK_FILE_SYSTEMS}
+
+
+async def test_a_database_that_does_not_exist_is_a_mistake_in_the_settings(databases):
+    if databases.cluster is None:
+        pytest.skip("needs: PostgreSQL")
+    lock = owner_lock(databases.cluster.url("nowhere"))
+
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        await lock.take()
+
+    await lock.release()
+
+
+async def test_a_database_that_refuses_an_owner_at_work_is_away(databases):
+    if databases.cluster is None:
+        pytest.skip("needs: PostgreSQL")
+    name = databases.new_postgresql()
+    lock = owner_lock(databases.cluster.url(name))
+    await lock.take()
+    databases.cluster.drop(name)
+    with pytest.raises(DatabaseUnavailable):
+        await lock.confirm()
+
+    with pytest.raises(DatabaseUnavailable, match="refuses"):
+        await lock.confirm()
+
+    await lock.release()

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from librarian.catalog.database import make_engine, translated
 from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
@@ -29,6 +30,10 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
     {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "smbfs", "afs", "ceph", "beegfs", "9p", "fuse.sshfs"}
 )
 ANSWER_SECONDS: Final = 5.0
+#: It answers, and will not have us: waiting does not help.
+_REFUSED: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+#: How the kernel writes blanks and backslashes in the paths of its mounts.
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _TRIES: Final = 10
 _TRY_SECONDS: Final = 0.1
 _KEEPALIVES: Final = (
@@ -75,7 +80,8 @@ class OwnerLock(ABC):
 def owner_lock(url: str, *, password: str | None = None) -> OwnerLock:
     """The lock for the catalog at *url*."""
     if url.startswith("sqlite"):
-        return FileLock(Path(url.partition(":///")[2]))
+        # Through whichever link it is named, one catalog has one lock.
+        return FileLock(Path(url.partition(":///")[2]).resolve())
     return AdvisoryLock(url, password=password)
 
 
@@ -167,9 +173,12 @@ class AdvisoryLock(OwnerLock):
     async def _connect(self) -> AsyncConnection:
         try:
             return await self._engine.connect()
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
+        except DBAPIError as error:
+            refusal = error.orig.__cause__ if error.orig is not None else None
+            if not isinstance(refusal, _REFUSED):
+                raise
             raise ConfigurationError(
-                f"the database refuses us: {error}",
+                f"the database refuses us: {refusal}",
                 remedy="Correct 'database' and 'database_password_file'; create the database and its user.",
             ) from error
 
@@ -182,11 +191,15 @@ class AdvisoryLock(OwnerLock):
                     return
                 with translated():
                     await self._connection.execute(text("SELECT 1"))
-        except (DatabaseUnavailable, TimeoutError) as error:
+        except DatabaseUnavailable:
             await self._drop()
-            if isinstance(error, DatabaseUnavailable):
-                raise
-            raise DatabaseUnavailable(f"no answer from the catalog's database in {ANSWER_SECONDS} s") from error
+            raise
+        except ConfigurationError as error:
+            # At work it is no mistake in the settings: a password that was changed is read anew at the next start.
+            raise DatabaseUnavailable(error.message, remedy=error.remedy) from error
+        except TimeoutError as error:
+            await self._drop()
+            raise DatabaseUnavailable(f"no answer from the catalog's database in {ANSWER_SECONDS:g} s") from error
 
     async def _drop(self) -> None:
         """Let go of a connection that is of no use; SQLAlchemy would silently make another, without the lock."""
@@ -209,14 +222,14 @@ def boot_id() -> str:
 
 def file_system_of(folder: Path) -> str:
     """The type of the file system that *folder* is on, as the kernel names it."""
-    best, kind = "", ""
-    here = str(folder.resolve())
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields, _, source = line.partition(" - ")
-        point = fields.split()[4].encode().decode("unicode_escape")
-        inside = here == point or here.startswith(point.rstrip("/") + "/")
+    best, kind = b"", ""
+    here = os.fsencode(folder.resolve())
+    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields, _, source = line.partition(b" - ")
+        point = _OCTAL.sub(lambda escape: bytes([int(escape[1], 8)]), fields.split()[4])
+        inside = here == point or here.startswith(point.rstrip(b"/") + b"/")
         if inside and len(point) >= len(best):
-            best, kind = point, source.split()[0]
+            best, kind = point, source.split()[0].decode()
     return kind
 
 

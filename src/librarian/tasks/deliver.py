@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 
 from librarian.checksum import Checksum
 from librarian.names import FileName
+from librarian.ownership import mark_restored
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import retry_delay, utc_now
 from librarian.wire.clones import Notice, NoticeAnswers, Notices, NoticeState
@@ -125,7 +126,8 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
             result.seen_epoch == plan.epoch and result.seen_seq > plan.last_said
         )
         if has_heard_more:
-            await tx.site.mark_restored(
+            await mark_restored(
+                tx,
                 f"{plan.peer.name} has heard notice {result.seen_epoch}/{result.seen_seq} of us, "
                 f"we have only said {plan.epoch}/{plan.last_said}",
                 beyond_epoch=result.seen_epoch,

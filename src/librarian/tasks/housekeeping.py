@@ -46,6 +46,8 @@ class Chores:
     ended: Sequence[Incoming] = ()
     #: Every token that may stand in staging; None: no survey.
     known: frozenset[Token] | None = None
+    #: Whether what is in quarantine stays, however old it is.
+    keeps_quarantine: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +98,13 @@ class Housekeeping(Task[Chores, Done]):
                 return Chores(ended=ended)
         if self._surveyed_at is None or time.monotonic() - self._surveyed_at > SURVEY_EVERY.total_seconds():
             self._surveyed_at = time.monotonic()
-            return Chores(known=await tx.claims.staged_tokens())
+            known = await tx.claims.staged_tokens()
+            return Chores(known=known, keeps_quarantine=await _is_restored(tx))
         return None
 
     async def _expire(self, tx: Transaction) -> None:
+        if await _is_restored(tx):
+            return
         span = self.policy.abandoned_after
         unwell = [store.name for store in self.site.stores if store.problem is not None]
         reason = f"nothing came for {span}; the upload was given up"
@@ -118,7 +123,7 @@ class Housekeeping(Task[Chores, Done]):
         strays: dict[StoreName, Sequence[Stray]] = {}
         if plan.known is not None:
             for store in self.site.stores.writable():
-                strays[store.name] = await self._survey(store, plan.known)
+                strays[store.name] = await self._survey(store, plan.known, keeps=plan.keeps_quarantine)
         return Done(seen=seen, cleared=cleared, left=left, strays=strays)
 
     async def _clear(self, ended: Sequence[Incoming]) -> tuple[list[Incoming], list[Incoming]]:
@@ -140,11 +145,12 @@ class Housekeeping(Task[Chores, Done]):
             left += [each for each in transfers if each.token in stuck]
         return cleared, left
 
-    async def _survey(self, store: Store, known: frozenset[Token]) -> Sequence[Stray]:
+    async def _survey(self, store: Store, known: frozenset[Token], *, keeps: bool) -> Sequence[Stray]:
         try:
             strays = await store.survey(known, older_than=self.policy.stranger_after)
             stuck = {stray.place for stray in await store.quarantine(strays)}
-            await store.expire_quarantine(self.policy.quarantine_for)
+            if not keeps:
+                await store.expire_quarantine(self.policy.quarantine_for)
         except LibrarianError as error:
             log.warning("Cannot survey staging of store %s: %s", store.name, error)
             return ()
@@ -178,3 +184,11 @@ class Housekeeping(Task[Chores, Done]):
             message=f"{len(strays)} entries in staging of store {store} belong to no upload: {places}",
             remedy=f"They are in quarantine for {self.policy.quarantine_for}; take them out if you need them.",
         )
+
+
+async def _is_restored(tx: Transaction) -> bool:
+    """Whether the catalog was restored and nobody has said that this is meant.
+
+    It may not know what it should: what looks abandoned or unknown may be neither, and is not removed.
+    """
+    return (await tx.site.get()).restored_at is not None

@@ -13,6 +13,7 @@ import librarian
 from librarian import peers
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict
+from librarian.ownership import RESTORED
 from librarian.states import Role
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.base import PROTOCOL
@@ -89,6 +90,7 @@ async def acknowledge_restored(call: Call[None, None]) -> Answer:
         if before.restored_at is None:
             raise Conflict("the catalog is not held to be a restored backup", remedy="There is nothing to acknowledge.")
         await tx.site.acknowledge_restored()
+        await tx.alerts.acknowledge([RESTORED])
         after = await tx.site.get()
         await tx.events.tell(
             [
