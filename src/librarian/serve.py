@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 from aiohttp import web
@@ -20,17 +21,19 @@ from aiohttp import web
 from librarian.auth import OPERATOR, ensure_first_admin
 from librarian.catalog.lock import owner_lock
 from librarian.client.socket_path import short_path
-from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
+from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere, Unavailable
 from librarian.logs import set_up_logging
 from librarian.settings import check_settings, load_settings
 from librarian.site import open_site
 from librarian.tasks.everything import all_tasks
 from librarian.tasks.supervisor import Supervisor
+from librarian.web import around
 from librarian.web.app import create_app, make_runner
+from librarian.web.runner import PATIENCE
+from librarian.wire.site import Liveness
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import timedelta
     from pathlib import Path
 
     from librarian.settings import Settings
@@ -43,9 +46,11 @@ T = TypeVar("T")
 BACKLOG: Final = 512
 #: How long the exit waits for what a library left behind, before it ends the process regardless.
 LAST_BREATH_SECONDS: Final = 10.0
+#: How long the exit waits for the last generation to be stamped into the stores.
+LAST_STEP_SECONDS: Final = 2.0
 
 
-def main(config: Path | None) -> int:
+def main(config: Path | None) -> NoReturn:
     """Serve the site described by *config* (by default this machine's own) until SIGTERM or SIGINT.
 
     Raises
@@ -56,12 +61,10 @@ def main(config: Path | None) -> int:
     settings = load_settings(config)
     check_settings(settings, config)
     set_up_logging(form=settings.log_format, level=settings.log_level)
-    asyncio.run(serve(settings))
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Threads that are stuck in a dead mount would hold up an ordinary exit for ever.
-    os._exit(0)
+    with asyncio.Runner() as runner:
+        runner.run(serve(settings))
+        # An ordinary exit would wait for threads, and tasks, that are stuck in a dead mount.
+        _leave(0)
 
 
 async def serve(settings: Settings) -> None:
@@ -70,11 +73,10 @@ async def serve(settings: Settings) -> None:
     _heed_signals(stop, patience=settings.limits.drain)
     listener = await _listen_or_tell_why(settings)
     with contextlib.closing(listener):
-        site_stack = AsyncExitStack()
-        async with site_stack:
+        async with AsyncExitStack() as site_stack:
             async with _waiting_room(settings, listener):
-                opening = asyncio.ensure_future(site_stack.enter_async_context(open_site(settings)))
-                if not await _unless(stop, opening):
+                opening = asyncio.create_task(site_stack.enter_async_context(open_site(settings)), name="open the site")
+                if not await _came_first(opening, stop):
                     return
                 site = opening.result()
             await _greet(site)
@@ -83,13 +85,13 @@ async def serve(settings: Settings) -> None:
 
 async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
-        public = make_runner(create_app(site))
-        await public.setup()
-        stack.push_async_callback(public.cleanup)
-        await web.SockSite(public, listener.dup(), ssl_context=_tls(site.settings)).start()
+        await stack.enter_async_context(_network(site, listener))
         await stack.enter_async_context(_admin_socket(site))
+        stack.push_async_callback(_step_for_the_last_time, site)
         supervisor = Supervisor(site, all_tasks(site))
         supervisor.start()
+        stack.push_async_callback(supervisor.drain, grace=site.settings.limits.drain)
+        stack.callback(site.health.drain)
         log.info(
             "Site %s serves %s",
             site.name,
@@ -97,13 +99,20 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> None
             extra={"event": "serving", "pid": os.getpid()},
         )
         watch = asyncio.create_task(site.ownership.watch(), name="ownership")
-        await _unless(stop, watch, quiet=True)
-        if not watch.cancelled():
-            log.error("Cannot go on as the owner of this catalog: %s", watch.exception())
+        if await _came_first(watch, stop):
+            if not isinstance(error := watch.exception(), OwnedElsewhere):
+                watch.result()
+            log.error("Cannot go on as the owner of this catalog: %s", error)
             _start_anew()
         log.info("Draining: no new work, what is under way ends or is released")
-        site.health.drain()
-        await supervisor.drain(grace=site.settings.limits.drain)
+
+
+async def _step_for_the_last_time(site: Site) -> None:
+    """Let the generation grow: an older copy of the catalog, put back while no server runs, will be noticed."""
+    stepping = asyncio.create_task(site.ownership.step(), name="last step")
+    stepping.add_done_callback(lambda step: step.cancelled() or step.exception())
+    # A store that hangs keeps its stamp; that is the harmless direction, and no reason to stay.
+    await asyncio.wait((stepping,), timeout=LAST_STEP_SECONDS)
 
 
 def _start_anew() -> NoReturn:
@@ -112,20 +121,23 @@ def _start_anew() -> NoReturn:
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
 
 
-async def _unless(stop: asyncio.Event, work: asyncio.Future[T], *, quiet: bool = False) -> bool:
-    """Wait for *work* unless *stop* comes first; returns whether *work* ended well. Cancelled work is awaited."""
+def _leave(code: int) -> NoReturn:
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def _came_first(work: asyncio.Future[T], stop: asyncio.Event) -> bool:
+    """Wait until *work* is done or *stop* comes; whether it was *work*. What was not done is cancelled and awaited."""
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait((stopping, work), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not work.done():
-        work.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await work
-        return False
-    if quiet and isinstance(work.exception(), OwnedElsewhere):
-        return False
-    await work
-    return True
+    if not stop.is_set():
+        return True
+    work.cancel()
+    await asyncio.wait((work,))
+    return False
 
 
 def _heed_signals(stop: asyncio.Event, *, patience: timedelta) -> None:
@@ -198,23 +210,21 @@ def _url(settings: Settings, listener: socket.socket) -> str:
 async def _waiting_room(settings: Settings, listener: socket.socket) -> AsyncIterator[None]:
     """Answer orchestrators while the site is being opened: alive, but not ready."""
 
-    async def healthz(_: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+    async def say_alive(_: web.Request) -> web.Response:
+        return web.json_response(Liveness().model_dump())
 
-    async def not_yet(_: web.Request) -> web.Response:
-        problem = {
-            "code": "unavailable",
-            "message": "the site is starting and waits for its database or stores",
-            "remedy": "Try again shortly; the server's log says what it waits for.",
-            "details": {},
-            "request_id": "",
-        }
-        return web.json_response(problem, status=503, headers={"Retry-After": "1"})
+    async def refuse(_: web.Request) -> NoReturn:
+        raise Unavailable(
+            "the site is starting and waits for its database or stores",
+            remedy="Try again shortly; the server's log says what it waits for.",
+            details={"retry_after": 1},
+        )
 
-    app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    app.router.add_route("*", "/{rest:.*}", not_yet)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    app = web.Application(middlewares=[around.around])
+    app.on_response_prepare.append(around.mark)
+    app.router.add_get("/healthz", say_alive)
+    app.router.add_route("*", "/{rest:.*}", refuse)
+    runner = make_runner(app, patience=timedelta(seconds=1))
     await runner.setup()
     try:
         await web.SockSite(runner, listener.dup(), ssl_context=_tls(settings)).start()
@@ -224,10 +234,27 @@ async def _waiting_room(settings: Settings, listener: socket.socket) -> AsyncIte
 
 
 @asynccontextmanager
+async def _network(site: Site, listener: socket.socket) -> AsyncIterator[None]:
+    """Serve the application where the settings say."""
+    runner = make_runner(create_app(site), patience=_patience(site.settings))
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener.dup(), ssl_context=_tls(site.settings)).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _patience(settings: Settings) -> timedelta:
+    """How long an end waits for requests under way; those that take longer can be repeated or resumed."""
+    return min(settings.limits.drain, PATIENCE)
+
+
+@asynccontextmanager
 async def _admin_socket(site: Site) -> AsyncIterator[None]:
     """Serve the same application as admin on a socket that only this user can open."""
     path = site.settings.admin_socket
-    runner = make_runner(create_app(site, everybody_is=OPERATOR))
+    runner = make_runner(create_app(site, everybody_is=OPERATOR), patience=_patience(site.settings))
     await runner.setup()
     # We own the site: a socket that is still there belongs to a process that died.
     path.unlink(missing_ok=True)

@@ -3,6 +3,8 @@
 import pytest
 
 from tests.clone_fixtures import acquaint, party
+from tests.contracts.mounts import Mounts
+from tests.serving import servers
 
 #: A chain of three sites is the longest here.
 SITES = 3
@@ -31,3 +33,18 @@ async def pair(urls, tmp_path):
     ):
         await acquaint(sender, receiver)
         yield sender, receiver
+
+
+@pytest.fixture
+def new_server(tmp_path):
+    """Makes servers that run as processes of their own."""
+    with servers(tmp_path) as make:
+        yield make
+
+
+@pytest.fixture
+def mounts():
+    """File systems with faults."""
+    made = Mounts()
+    yield made
+    made.clean_up()

@@ -18,12 +18,16 @@ log = logging.getLogger(__name__)
 #: A file name of 1,024 bytes and a member path of 2,048, every byte escaped as three, must fit in one line.
 LINE_BYTES: Final = 16 * 1024
 LINGERING: Final = timedelta(seconds=5)
+PATIENCE: Final = timedelta(seconds=5)
 
 
-def make_runner(app: web.Application, *, lingering: timedelta = LINGERING) -> web.AppRunner:
+def make_runner(
+    app: web.Application, *, lingering: timedelta = LINGERING, patience: timedelta = PATIENCE
+) -> web.AppRunner:
     """A runner for *app*: long names fit into the request line, and we write our own access log.
 
     *lingering*: how long what a refused client still sends is read and thrown away, so that it sees the refusal.
+    *patience*: how long ``cleanup`` waits for requests under way, and again once they are cancelled.
     """
     return _Runner(
         app,
@@ -32,7 +36,7 @@ def make_runner(app: web.Application, *, lingering: timedelta = LINGERING) -> we
         max_field_size=LINE_BYTES,
         keepalive_timeout=75,
         handler_cancellation=False,
-        shutdown_timeout=5,
+        shutdown_timeout=patience.total_seconds(),
         lingering_time=lingering.total_seconds(),
     )
 
