@@ -10,7 +10,7 @@ from librarian.catalog.records import Happening
 from librarian.tasks.base import Cadence, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from librarian.catalog.transaction import Transaction
     from librarian.names import StoreName
@@ -20,13 +20,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What a look at the stores changed: the problem of each store that lost or got one."""
+    """What a look at the stores changed."""
 
-    problems: Mapping[StoreName, str | None]
+    #: Stores with a new problem.
+    unwell: Mapping[StoreName, str]
+    #: Stores without one, that had one or were never looked at before.
+    well: Sequence[StoreName]
+    #: Those of them that had one.
+    back: Sequence[StoreName]
 
 
 class Probe(Task[Change, None]):
-    """Looks at every store; losing one and getting it back is told, and wakes ingest."""
+    """Looks at every store; losing one and getting it back is told; either wakes ingest."""
 
     name: ClassVar[str] = "probe"
 
@@ -41,16 +46,21 @@ class Probe(Task[Change, None]):
         answers = await self.site.stores.probe()
         await self.site.ownership.settle(answers)
         now = {store.name: store.problem for store in self.site.stores}
-        changed = {store: problem for store, problem in now.items() if (problem is None) != self._was_well(store)}
+        # A store that is looked at for the first time may have been lost by an earlier process, and told so.
+        changed = {store: problem for store, problem in now.items() if self._told.get(store, "") != problem}
         if not changed:
             return 0
-        await self.carry_out(Change(problems=changed))
+        well = [store for store, problem in changed.items() if problem is None]
+        await self.carry_out(
+            Change(
+                unwell={store: problem for store, problem in changed.items() if problem is not None},
+                well=well,
+                back=[store for store in well if store in self._told],
+            )
+        )
         self._told |= changed
         self.site.bells.ring("ingest")
         return 1
-
-    def _was_well(self, store: StoreName) -> bool:
-        return self._told.get(store) is None
 
     async def plan(self, tx: Transaction) -> Change | None:
         """Nothing is claimed: the stores themselves say what there is to tell."""
@@ -61,14 +71,25 @@ class Probe(Task[Change, None]):
 
     async def record(self, tx: Transaction, plan: Change, result: None) -> None:
         """Tell the story of each store, and alert people to one that is lost."""
-        for store, problem in plan.problems.items():
-            what = "available again" if problem is None else "unavailable"
-            await tx.events.tell([Happening(subject=f"store:{store}", what=what, who="probe", why=problem or "")])
-            if problem is None:
-                await tx.alerts.acknowledge([f"store-unavailable:{store}"])
-            else:
-                await tx.alerts.raise_alert(
-                    f"store-unavailable:{store}",
-                    message=f"store {store} cannot be used: {problem}",
-                    remedy="Mount it or repair it; it is looked at every few seconds and taken back by itself.",
-                )
+        await tx.events.tell(
+            [
+                Happening(subject=_subject(store), what="unavailable", who=self.name, why=problem)
+                for store, problem in plan.unwell.items()
+            ]
+            + [Happening(subject=_subject(store), what="available again", who=self.name) for store in plan.back]
+        )
+        await tx.alerts.acknowledge([_cause(store) for store in plan.well])
+        for store, problem in plan.unwell.items():
+            await tx.alerts.raise_alert(
+                _cause(store),
+                message=f"store {store} cannot be used: {problem}",
+                remedy="Mount it or repair it; it is looked at every few seconds and taken back by itself.",
+            )
+
+
+def _subject(store: StoreName) -> str:
+    return f"store:{store}"
+
+
+def _cause(store: StoreName) -> str:
+    return f"store-unavailable:{store}"
