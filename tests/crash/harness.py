@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,10 +25,16 @@ PATIENCE = 90.0
 DISK_BYTES = 192 * 1024**2
 
 
+#: Below those that the kernel gives to connections: a port stays free until its server is started, again and again.
+PORTS = range(20_000, 32_000)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -132,6 +139,16 @@ class CrashSite:
             )
         return fifo
 
+    async def stopped(self, fifo: Path, *, unless: asyncio.Task | None = None) -> str:
+        """The step at which the server stopped; nothing of it moves any more when this returns."""
+        step = await reached(fifo, unless=unless)
+        assert self.process is not None
+        which = os.WSTOPPED | os.WEXITED | os.WNOWAIT
+        end = await asyncio.to_thread(os.waitid, os.P_PID, self.process.pid, which)
+        assert end is not None, "the server is gone"
+        assert end.si_code == os.CLD_STOPPED, end
+        return step
+
     async def ready(self) -> None:
         async with self.client() as client:
             await client.ping()
@@ -161,7 +178,7 @@ class CrashSite:
 
 
 async def reached(fifo: Path, *, unless: asyncio.Task | None = None) -> str:
-    """The step at which the server stopped."""
+    """The step at which the server is about to stop."""
     reading = asyncio.create_task(asyncio.to_thread(fifo.read_text))
     waiting = {reading} if unless is None else {reading, unless}
     done, _ = await asyncio.wait(waiting, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.crash.conftest import RULE
-from tests.crash.harness import assert_sound, reached, until
+from tests.crash.harness import assert_sound, until
 
 #: The step, and the site that is lost there.
 STEPS = (
@@ -42,15 +42,12 @@ async def test_a_clone_survives_losing_a_site(new_site, book, step, where, loss)
     destination.admin("peer", "add", "chajnantor", source.url, "--user", "nersc")
     sites[where].kill()
     fifo = sites[where].start(stop_at=step)
-    if where == "nersc":
-        source.admin("peer", "add", "nersc", destination.url, "--user", "chajnantor")
-    else:
-        await source.ready()
-        source.admin("peer", "add", "nersc", destination.url, "--user", "chajnantor")
+    await sites[where].ready()
+    source.admin("peer", "add", "nersc", destination.url, "--user", "chajnantor")
     async with source.client() as client:
         await client.upload(book, NAME)
 
-        assert await reached(fifo) == step
+        assert await sites[where].stopped(fifo) == step
         sites[where].cut_power() if loss == "power" else sites[where].kill()
         sites[where].start()
 
