@@ -97,7 +97,7 @@ class Server:
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session,
                 session.request(method, self.url + path, data=sent, headers=headers) as answer,
             ):
-                return Reply(answer.status, dict(answer.headers), await answer.read())
+                return Reply(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, OSError):
             return None
 

@@ -61,6 +61,7 @@ def main(config: Path | None) -> NoReturn:
     settings = load_settings(config)
     check_settings(settings, config)
     set_up_logging(form=settings.log_format, level=settings.log_level)
+    _bury_children()
     with asyncio.Runner() as runner:
         runner.run(serve(settings))
         # An ordinary exit would wait for threads, and tasks, that are stuck in a dead mount.
@@ -103,7 +104,7 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> None
             if not isinstance(error := watch.exception(), OwnedElsewhere):
                 watch.result()
             log.error("Cannot go on as the owner of this catalog: %s", error)
-            _start_anew()
+            _start_anew(site)
         log.info("Draining: no new work, what is under way ends or is released")
 
 
@@ -115,10 +116,19 @@ async def _step_for_the_last_time(site: Site) -> None:
     await asyncio.wait((stepping,), timeout=LAST_STEP_SECONDS)
 
 
-def _start_anew() -> NoReturn:
+def _start_anew(site: Site) -> NoReturn:
     """Replace this process by a new one, at once: no thread, act or answer of a former owner may survive."""
+    for pid in site.pool.worker_pids:
+        os.kill(pid, signal.SIGKILL)
     logging.shutdown()
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
+
+
+def _bury_children() -> None:
+    """Take leave of processes that ``_start_anew`` killed: they were ours before, and have ended by now."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
 
 
 def _leave(code: int) -> NoReturn:

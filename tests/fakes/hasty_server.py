@@ -4,8 +4,10 @@
 """
 
 from librarian import ownership
+from librarian.catalog import lock
 from librarian.cli.__main__ import main
 
+lock.ANSWER_SECONDS = 1.0
 ownership.CONFIRM_SECONDS = 0.25
 ownership.UNCONFIRMED_SECONDS = 1.5
 
