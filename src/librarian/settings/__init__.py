@@ -1,7 +1,7 @@
 """The settings of a site: a TOML file, overridden by the environment, with secrets in files of their own."""
 
-from librarian.settings.checking import check_settings, is_loopback
-from librarian.settings.loading import load_settings
+from librarian.settings.checking import is_loopback
+from librarian.settings.loading import check_settings, load_settings
 from librarian.settings.models import (
     Limits,
     RuleSettings,

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import ssl
 import uuid
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from librarian.settings.loading import refusal
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from librarian.settings.models import Settings, StoreSettings
+    from librarian.settings.models import Settings, StoreSettings, TlsSettings
 
 _SCHEMES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
-def check_settings(settings: Settings, config: Path | None = None) -> None:
-    """Refuse settings that cannot work.
+def problems_of(settings: Settings) -> list[str]:
+    """Everything for which *settings* cannot work; empty when they can.
 
     Paths are probed for real (a rename from staging to root), with nothing left behind. Folders that do not exist
     yet only need a parent in which they can be made.
-
-    Raises
-    ------
-    ConfigurationError
-        ``details.problems`` lists every problem.
     """
     problems = [*_network(settings), *_database(settings), *_files(settings), *_rules(settings)]
     for store in settings.stores:
         problems += _store(store)
-    problems += _overlaps(settings)
-    if problems:
-        raise refusal(problems, config)
+    return [*problems, *_overlaps(settings)]
 
 
 def _network(settings: Settings) -> Iterator[str]:
@@ -76,8 +68,14 @@ def _database(settings: Settings) -> Iterator[str]:
     elif url.password is not None:
         yield "database: a password in the URL ends up in backups and logs; use 'database_password_file'"
     file = settings.database_file
-    if file is not None and not file.is_absolute():
+    if file is None:
+        return
+    if not file.is_absolute():
         yield f"database: {file} is not an absolute path"
+    elif "?" in str(file):
+        yield f"database: the path {file} has a '?', which ends the path in the address of a database"
+    elif file.parent != settings.state and not file.parent.is_dir():
+        yield f"database: the folder {file.parent} does not exist"
 
 
 def _files(settings: Settings) -> Iterator[str]:
@@ -88,9 +86,21 @@ def _files(settings: Settings) -> Iterator[str]:
     wanted = {"database_password_file": settings.database_password_file}
     if settings.tls is not None:
         wanted |= {"tls.certificate": settings.tls.certificate, "tls.key": settings.tls.key}
-    for key, path in wanted.items():
-        if path is not None and not os.access(path, os.R_OK):
-            yield f"{key}: {path} cannot be read"
+    unreadable = [key for key, path in wanted.items() if path is not None and not os.access(path, os.R_OK)]
+    yield from (f"{key}: {wanted[key]} cannot be read" for key in unreadable)
+    if settings.tls is not None and not unreadable and (reason := _unusable(settings.tls)) is not None:
+        yield f"tls: {reason}"
+
+
+def _unusable(tls: TlsSettings) -> str | None:
+    """Why nothing can be served with *tls*."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        # A key with a passphrase would ask for it, where there may be nobody to answer.
+        context.load_cert_chain(tls.certificate, tls.key, password="")
+    except (OSError, ssl.SSLError) as error:
+        return f"{tls.certificate} and {tls.key} are no certificate with its key in PEM: {error}"
+    return None
 
 
 def _rules(settings: Settings) -> Iterator[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tomllib
 from typing import TYPE_CHECKING, Final
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from librarian.errors import ConfigurationError
+from librarian.settings.checking import problems_of
 from librarian.settings.models import Settings, StoreSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pydantic_core import ErrorDetails
@@ -46,16 +49,40 @@ def load_settings(config: Path | None = None) -> Settings:
     Raises
     ------
     ConfigurationError
-        ``details.problems`` lists everything that is wrong with the form; see ``checking`` for the substance.
+        The form is wrong; ``details.problems`` lists everything, what is wrong with the substance of the rest
+        included. Settings whose form is right are for ``check_settings`` to look at.
     """
     raw = {} if config is None else _read(config)
     problems = _unknown_variables()
     try:
-        loaded = _Environment(**raw)  # type: ignore[arg-type] # its own options are named _otherwise
+        loaded = _merged(raw)
     except ValidationError as error:
-        problems += [_sentence(detail) for detail in error.errors(include_url=False, include_input=False)]
+        wrong = error.errors(include_url=False, include_input=False)
+        problems += [_sentence(detail) for detail in wrong]
+        problems += _problems_of_the_rest(raw, wrong)
+    except SettingsError as error:
+        problems.append(f"the environment: {error}; lists and tables are written as JSON there")
     if problems:
-        raise refusal(problems, config)
+        raise _refusal(problems, config)
+    return loaded
+
+
+def check_settings(settings: Settings, config: Path | None = None) -> None:
+    """Refuse settings that cannot work on this machine.
+
+    Raises
+    ------
+    ConfigurationError
+        ``details.problems`` lists every problem.
+    """
+    problems = problems_of(settings)
+    if problems:
+        raise _refusal(problems, config)
+
+
+def _merged(raw: Mapping[str, object]) -> Settings:
+    """What the file says, overridden by the environment; raises ValidationError."""
+    loaded = _Environment(**raw)  # type: ignore[arg-type] # its own options are named _otherwise
     settings = Settings.model_validate({name: getattr(loaded, name) for name in Settings.model_fields})
     if settings.stores:
         return settings
@@ -63,8 +90,48 @@ def load_settings(config: Path | None = None) -> Settings:
     return settings.model_copy(update={"stores": (default,)})
 
 
-def refusal(problems: list[str], config: Path | None) -> ConfigurationError:
-    """One error that lists *problems*."""
+def _problems_of_the_rest(raw: Mapping[str, object], wrong: Sequence[ErrorDetails]) -> list[str]:
+    """What else cannot work, once the keys that are *wrong* are left out: nobody likes to be told by halves."""
+    rest = copy.deepcopy(dict(raw))
+    for detail in wrong:
+        _leave_out(rest, detail)
+    for key in ("stores", "rules"):
+        if isinstance(items := rest.get(key), list):
+            rest[key] = [item for item in items if item is not None]
+    try:
+        return problems_of(_merged(rest))
+    except ValidationError:
+        # It comes from the environment, or one mistake hid another.
+        return []
+
+
+def _leave_out(rest: dict[str, object], wrong: ErrorDetails) -> None:
+    path = list(wrong["loc"])
+    if path[0] in ("stores", "rules") and wrong["type"] != "extra_forbidden":
+        # A store that is half described would be blamed for what it lacks, and a rule for a store that is left out.
+        del path[2:]
+        if path[0] == "stores":
+            rest.pop("rules", None)
+    inner: object = rest
+    for part in path[:-1]:
+        inner = _item(inner, part)
+    match inner, path[-1]:
+        case dict(), str(key):
+            inner.pop(key, None)
+        case list(), int(place) if place < len(inner):
+            inner[place] = None
+
+
+def _item(container: object, part: str | int) -> object:
+    match container, part:
+        case dict(), str(key):
+            return container.get(key)
+        case list(), int(place) if place < len(container):
+            return container[place]
+    return None
+
+
+def _refusal(problems: list[str], config: Path | None) -> ConfigurationError:
     source = "the settings" if config is None else str(config)
     listed = "".join(f"\n  - {problem}" for problem in problems)
     return ConfigurationError(
