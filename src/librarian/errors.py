@@ -241,6 +241,13 @@ class SourceChanged(IntegrityError):
     code = "source_changed"
 
 
+class CatalogDamaged(IntegrityError):
+    """The catalog's database finds that its own pages are not what it wrote."""
+
+    code = "catalog_damaged"
+    status = 500
+
+
 class NameTakenOnDisk(IntegrityError):
     """Other bytes stand under the name in the store's root, without a row in the catalog."""
 

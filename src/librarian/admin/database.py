@@ -11,8 +11,8 @@ from librarian.admin.reach import Target
 from librarian.catalog import backup, migrations
 from librarian.catalog.lock import owner_lock
 from librarian.cli.terminal import AsJson, Terminal, awaited, new_app
-from librarian.errors import BadRequest, IntegrityError
-from librarian.settings import Settings
+from librarian.errors import IntegrityError
+from librarian.settings import check_settings
 
 app = new_app("The catalog's database. These commands open it themselves, so that they run where it is.")
 
@@ -24,7 +24,9 @@ async def migrate(context: typer.Context, as_json: AsJson = False) -> None:
 
     Example: python -m librarian.admin --config site.toml database migrate
     """
-    settings = _settings(context.obj)
+    target: Target = context.obj
+    settings = target.settings()
+    check_settings(settings, target.config)
     url, password = settings.database_url, settings.database_password
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = owner_lock(url, password=password)
@@ -40,20 +42,30 @@ async def migrate(context: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("check")
 @awaited
-async def check(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look for damage and contradictions in the catalog; exits with 4 when there are any. Only reads.
+async def check(
+    context: typer.Context,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="BACKUP", help="Look at this backup instead.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for damage and contradictions in the catalog, or a backup; exits with 4 when there are any. Only reads.
 
     Example: python -m librarian.admin database check
     """
-    settings = _settings(context.obj)
-    problems = await backup.check(settings.database_url, password=settings.database_password)
+    if file is not None:
+        what, problems = str(file), await backup.check_backup(file)
+    else:
+        settings = context.obj.settings()
+        what = "the catalog"
+        problems = await backup.check(settings.database_url, password=settings.database_password)
     if problems:
         raise IntegrityError(
-            "the catalog is not sound:" + "".join(f"\n  - {problem}" for problem in problems),
-            remedy="Keep it as it is, and restore a backup next to it; see the how-to 'back up and restore'.",
+            f"{what} is not sound:" + "".join(f"\n  - {problem}" for problem in problems),
+            remedy="Keep it as it is; the how-to 'back up and restore' says what can be done.",
             details={"problems": list(problems)},
         )
-    Terminal(is_json=as_json).one({"problems": []}, text="The catalog is sound.")
+    Terminal(is_json=as_json).one({"problems": []}, text=f"{what[0].upper()}{what[1:]} is sound.")
 
 
 @app.command("backup")
@@ -67,16 +79,7 @@ async def back_up(
 
     Example: python -m librarian.admin database backup /backups/catalog-2026-11-24
     """
-    settings = _settings(context.obj)
-    await backup.back_up(settings.database_url, target, password=settings.database_password)
-    size = target.stat().st_size
+    settings = context.obj.settings()
+    size = await backup.back_up(settings.database_url, target, password=settings.database_password)
     told = {"path": str(target), "size": size}
     Terminal(is_json=as_json).one(told, text=f"Wrote {target}, {size:,} bytes.")
-
-
-def _settings(target: Target) -> Settings:
-    if target.url is not None:
-        raise BadRequest(
-            "the database cannot be reached through a URL", remedy="Run this beside it, with --config or none."
-        )
-    return target.settings()

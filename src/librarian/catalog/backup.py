@@ -1,26 +1,33 @@
-"""Backups of the catalog, and whether one (or the running one) is sound."""
+"""Backups of the catalog, and whether one (or the catalog itself) is sound."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import sqlite3
-from contextlib import closing
-from typing import TYPE_CHECKING
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from sqlalchemy import make_url, text
 
 from librarian.catalog import migrations
-from librarian.catalog.database import make_engine, translated
-from librarian.errors import BadRequest, Conflict, DatabaseUnavailable
+from librarian.catalog.database import make_engine, translate, translated
+from librarian.errors import BadRequest, CatalogDamaged, Conflict, DatabaseUnavailable, NotFound
 from librarian.guard import forbid_io_in_transaction
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+#: How the two kinds of backup begin.
+_SQLITE_MAGIC: Final = b"SQLite format 3\x00"
+_DUMP_MAGIC: Final = b"PGDMP"
+_REVISION: Final = "SELECT version_num FROM alembic_version"
 #: Questions whose answer must be zero.
-_INVARIANTS = {
+_INVARIANTS: Final = {
     "copies of files that the catalog does not know": (
         "SELECT count(*) FROM instances i LEFT JOIN files f ON f.id = i.file_id WHERE f.id IS NULL"
     ),
@@ -41,109 +48,267 @@ _INVARIANTS = {
 }
 
 
-async def back_up(url: str, target: Path, *, password: str | None = None) -> None:
-    """Write a consistent copy of the catalog at *url* to *target*, while it is in use.
+async def back_up(url: str, target: Path, *, password: str | None = None) -> int:
+    """Write a consistent copy of the catalog at *url* to *target*, while it is in use; returns its size in bytes.
 
-    SQLite: another SQLite file. PostgreSQL: a dump in pg_dump's custom format (restore it with pg_restore).
+    SQLite: another SQLite file. PostgreSQL: a dump in pg_dump's custom format (restore it with pg_restore). Only the
+    user may read it: it holds the accounts' password hashes.
 
     Raises
     ------
     Conflict
         *target* exists.
-    DatabaseUnavailable
+    NotFound
+        There is no catalog at *url*.
+    BadRequest
+        *target* cannot be written.
+    DatabaseUnavailable, CatalogDamaged
         The copy could not be made; nothing is left at *target*.
     """
     forbid_io_in_transaction("back up")
-    if await asyncio.to_thread(target.exists):
-        raise Conflict(f"{target} exists", remedy="Name a file that does not; backups are never overwritten.")
-    partial = target.with_name(target.name + ".partial")
-    partial.unlink(missing_ok=True)
-    try:
+    with _named_when_whole(target) as partial:
         if url.startswith("sqlite"):
-            await asyncio.to_thread(_copy_sqlite, url.partition(":///")[2], str(partial))
+            await asyncio.to_thread(_copy_sqlite, _path_of(url), partial)
         else:
+            await _require_catalog(url, password=password)
             await _dump_postgresql(url, partial, password=password)
-        await asyncio.to_thread(_settle, partial, target)
+        return partial.stat().st_size
+
+
+async def check(url: str, *, password: str | None = None) -> tuple[str, ...]:
+    """What is wrong with the catalog at *url*, in sentences; empty when it is sound. Only reads.
+
+    Raises
+    ------
+    NotFound
+        There is no catalog at *url*.
+    DatabaseUnavailable
+    """
+    forbid_io_in_transaction("check")
+    if url.startswith("sqlite"):
+        return await asyncio.to_thread(_check_sqlite, _path_of(url))
+    try:
+        await _require_catalog(url, password=password)
+        return await _check_postgresql(url, password=password)
+    except CatalogDamaged as error:
+        return (error.message,)
+
+
+async def check_backup(backup: Path) -> tuple[str, ...]:
+    """What is wrong with a file that ``back_up`` wrote, in sentences; empty when it is sound. Only reads.
+
+    A dump of PostgreSQL is read from end to end; what its tables say is seen only once it is restored.
+
+    Raises
+    ------
+    NotFound
+        There is no such file.
+    BadRequest
+        It cannot be read, or is no backup.
+    """
+    forbid_io_in_transaction("check a backup")
+    try:
+        with backup.open("rb") as file:
+            start = file.read(len(_SQLITE_MAGIC))
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no {backup}", remedy="Name a backup.") from error
+    except OSError as error:
+        raise BadRequest(f"cannot read {backup}: {error.strerror}", remedy="Name a backup.") from error
+    if start == _SQLITE_MAGIC:
+        return await asyncio.to_thread(_check_sqlite, backup)
+    if start.startswith(_DUMP_MAGIC):
+        code, said = await _run("pg_restore", "--file=/dev/null", str(backup))
+        return () if code == 0 else (f"pg_restore finds: {said}",)
+    raise BadRequest(f"{backup} is no backup of a catalog", remedy="Name a file that 'database backup' wrote.")
+
+
+@contextmanager
+def _named_when_whole(target: Path) -> Iterator[Path]:
+    """A file to write, which gets the name *target* once the block has ended well and the bytes are durable."""
+    if os.path.lexists(target):
+        raise _exists(target)
+    # Of this process alone: another backup to the same target must not write into ours.
+    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
+    try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    try:
+        yield partial
+        _settle(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _copy_sqlite(source: str, target: str) -> None:
-    try:
-        with (
-            closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as here,
-            closing(sqlite3.connect(target)) as there,
-        ):
-            here.backup(there)
-    except sqlite3.Error as error:
-        raise DatabaseUnavailable(
-            f"cannot copy {source}: {error}", remedy="Check that it exists, and that the target has room."
-        ) from error
-
-
-async def _dump_postgresql(url: str, target: Path, *, password: str | None) -> None:
-    program = shutil.which("pg_dump")
-    if program is None:
-        raise BadRequest("pg_dump is not installed", remedy="Install PostgreSQL's client programs (postgresql-client).")
-    parsed = make_url(url)
-    host = parsed.host or parsed.query.get("host")
-    connection = {
-        "PGHOST": host if isinstance(host, str) else None,
-        "PGPORT": str(parsed.port) if parsed.port else None,
-        "PGUSER": parsed.username,
-        "PGPASSWORD": password,
-        "PGDATABASE": parsed.database,
-    }
-    environment = os.environ | {key: value for key, value in connection.items() if value}
-    dump = await asyncio.create_subprocess_exec(
-        program, "--format=custom", f"--file={target}", env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    _, said = await dump.communicate()
-    if dump.returncode != 0:
-        raise DatabaseUnavailable(
-            f"pg_dump failed: {said.decode('utf-8', 'replace').strip()[:500]}",
-            remedy="Check that the database runs, and that pg_dump is not older than it.",
-        )
-
-
 def _settle(partial: Path, target: Path) -> None:
     """Make the backup durable before it gets its name: a name promises a whole backup."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        _sync(partial)
+        try:
+            # A rename would replace what somebody else wrote meanwhile.
+            os.link(partial, target)
+        except FileExistsError as error:
+            raise _exists(target) from error
+        except OSError:
+            # Not every file system has links.
+            partial.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-async def check(url: str, *, password: str | None = None) -> tuple[str, ...]:
-    """What is wrong with the catalog at *url*, in sentences; empty when it is sound.
+def _exists(target: Path) -> Conflict:
+    return Conflict(f"{target} exists", remedy="Name a file that does not; backups are never overwritten.")
 
-    Raises
-    ------
-    DatabaseUnavailable
-    """
-    forbid_io_in_transaction("check")
-    at = await migrations.current(url, password=password)
-    if at is None:
-        return ("the database is empty",)
-    problems = []
-    if at != migrations.head():
-        problems.append(f"it is at revision {at}, this librarian works with {migrations.head()}")
-        return tuple(problems)
+
+def _unwritable(path: Path, error: OSError) -> BadRequest:
+    return BadRequest(f"cannot write {path}: {error.strerror}", remedy="Check the folder, its permissions and room.")
+
+
+# SQLite. Its own driver, and read only: looking must not make an empty catalog where there is none.
+
+
+def _path_of(url: str) -> Path:
+    return Path(url.partition(":///")[2])
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    if not path.exists():
+        raise _no_catalog(path)
+    try:
+        with closing(sqlite3.connect(f"file:{quote(os.fspath(path))}?mode=ro", uri=True)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise translate(error) from error
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    with _reading(source) as here, closing(sqlite3.connect(target)) as there:
+        _revision_of(here, source)
+        try:
+            here.backup(there)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            raise _unwritable(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+
+
+def _check_sqlite(path: Path) -> tuple[str, ...]:
+    try:
+        with _reading(path) as connection:
+            found = [line for (line,) in connection.execute("PRAGMA integrity_check(20)") if line != "ok"]
+            if found:
+                return tuple(f"SQLite finds: {line}" for line in found)
+            strays = connection.execute("SELECT count(*) FROM pragma_foreign_key_check").fetchone()[0]
+            return (
+                *_of_another_version(_revision_of(connection, path)),
+                *([f"{strays:,} rows that refer to others which are not there"] if strays else []),
+                *_contradictions({what: connection.execute(q).fetchone()[0] for what, q in _INVARIANTS.items()}),
+            )
+    except CatalogDamaged as error:
+        return (error.message,)
+
+
+def _revision_of(connection: sqlite3.Connection, path: Path) -> str:
+    try:
+        row = connection.execute(_REVISION).fetchone()
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        row = None
+    if row is None:
+        raise _no_catalog(path)
+    return str(row[0])
+
+
+# PostgreSQL.
+
+
+async def _require_catalog(url: str, *, password: str | None) -> None:
+    if await migrations.current(url, password=password) is None:
+        raise _no_catalog(make_url(url).database or "the database")
+
+
+async def _check_postgresql(url: str, *, password: str | None) -> tuple[str, ...]:
     engine = make_engine(url, password=password)
     try:
         with translated():
             async with engine.connect() as connection:
-                if engine.dialect.name == "sqlite":
-                    said = (await connection.execute(text("PRAGMA integrity_check(20)"))).scalars().all()
-                    problems += [f"SQLite finds: {line}" for line in said if line != "ok"]
-                for what, question in _INVARIANTS.items():
-                    count = await connection.scalar(text(question))
-                    if count:
-                        problems.append(f"{count:,} {what}")
+                # Looking through all of a large catalog takes longer than any other statement may.
+                await connection.execute(text("SET statement_timeout = 0"))
+                revision = str(await connection.scalar(text(_REVISION)))
+                counts = {what: int(await connection.scalar(text(q)) or 0) for what, q in _INVARIANTS.items()}
     finally:
         await engine.dispose()
-    return tuple(problems)
+    return (*_of_another_version(revision), *_contradictions(counts))
+
+
+async def _dump_postgresql(url: str, target: Path, *, password: str | None) -> None:
+    parsed = make_url(url)
+    host, mode = (parsed.query.get(key) for key in ("host", "ssl"))
+    connection = {
+        "PGHOST": parsed.host or host,
+        "PGPORT": str(parsed.port) if parsed.port else None,
+        "PGUSER": parsed.username,
+        "PGPASSWORD": password,
+        "PGDATABASE": parsed.database,
+        "PGSSLMODE": mode,
+    }
+    given = {key: value for key, value in connection.items() if isinstance(value, str)}
+    code, said = await _run("pg_dump", "--format=custom", f"--file={target}", **given)
+    if code != 0:
+        raise DatabaseUnavailable(
+            f"pg_dump failed: {said}", remedy="Check that the database runs, and that pg_dump is not older than it."
+        )
+
+
+async def _run(program: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    """Run one of PostgreSQL's programs; its exit code, and what it said."""
+    path = shutil.which(program)
+    if path is None:
+        raise BadRequest(
+            f"{program} is not installed", remedy="Install PostgreSQL's client programs (postgresql-client)."
+        )
+    process = await asyncio.create_subprocess_exec(
+        path, *arguments, env=os.environ | environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None  # noqa: S101 - it has ended
+    return process.returncode, said.decode("utf-8", "replace").strip()[:500]
+
+
+# Both.
+
+
+def _no_catalog(place: Path | str) -> NotFound:
+    return NotFound(
+        f"there is no catalog in {place}",
+        remedy="Name the right settings with --config; a catalog is made by 'database migrate' or the first start.",
+    )
+
+
+def _of_another_version(revision: str) -> list[str]:
+    if revision == migrations.head():
+        return []
+    if revision in migrations.known():
+        return [f"it is at revision {revision}, older than {migrations.head()}: run 'database migrate'"]
+    return [f"it is at revision {revision}, which a newer librarian wrote: this one knows {migrations.head()}"]
+
+
+def _contradictions(counts: dict[str, int]) -> list[str]:
+    return [f"{count:,} {what}" for what, count in counts.items() if count]

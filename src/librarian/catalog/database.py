@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from librarian.catalog.sqlite_driver import NotTheOwner, OneTripDriver, heed_later
 from librarian.catalog.transaction import Transaction
-from librarian.errors import DatabaseUnavailable, OwnedElsewhere
+from librarian.errors import CatalogDamaged, DatabaseUnavailable, OwnedElsewhere
 from librarian.guard import transaction_open
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ _AWAY: Final = (
     TimeoutError,
 )
 
+
+#: What says that the database's own files are broken: no repeat helps.
+_DAMAGED: Final = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
+_DAMAGED_SQLITE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 #: Whose catalog it is: asked in every transaction that may write.
 _GENERATION: Final = "SELECT generation FROM site WHERE id = 1"
@@ -121,6 +125,11 @@ def translate(error: BaseException) -> Exception:
     """The one place where a driver's exception becomes ours; anything that is not about reach is given back."""
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, _DAMAGED) or _is_damaged_sqlite(cause):
+            return CatalogDamaged(
+                f"the catalog's database is damaged: {_first_line(cause)}",
+                remedy="Stop the server, keep the database as it is, and restore a backup.",
+            )
         if isinstance(cause, _AWAY):
             return _away(error)
         if isinstance(cause, NotTheOwner):
@@ -142,12 +151,20 @@ def translated() -> Iterator[None]:
         raise translate(error) from error
 
 
+def _is_damaged_sqlite(error: BaseException) -> bool:
+    # The low byte is the kind, the others tell more of it.
+    return isinstance(error, sqlite3.DatabaseError) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_SQLITE
+
+
 def _away(error: BaseException) -> DatabaseUnavailable:
-    first_line = (str(error) or type(error).__name__).splitlines()[0][:200]
     return DatabaseUnavailable(
-        f"the catalog's database does not answer: {first_line}",
+        f"the catalog's database does not answer: {_first_line(error)}",
         remedy="Check that the database runs and has room; the request may be repeated.",
     )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 class Catalog:
