@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from typing import Final, NewType, Self
+from typing import ClassVar, Final, NewType, Self
 
 from librarian.errors import BadName
 
@@ -126,11 +126,12 @@ class _Label(str):
     """A short name for something configured: ``[a-z0-9][a-z0-9._-]*``, at most 63 characters."""
 
     __slots__ = ()
+    _whose: ClassVar[str]
 
     def __new__(cls, text: object) -> Self:
         if not isinstance(text, str) or not _LABEL.fullmatch(text):
             raise BadName(
-                f"{str(text)[:80]!r} is not a {cls.__name__}",
+                f"{str(text)[:80]!r} cannot be {cls._whose} name",
                 remedy="Use 1 to 63 lowercase letters, digits, '.', '_' or '-', starting with a letter or digit.",
             )
         return super().__new__(cls, text)
@@ -140,21 +141,25 @@ class SiteName(_Label):
     """The name of a site; a peer is known by its site's name, and its account has the same name."""
 
     __slots__ = ()
+    _whose = "a site's"
 
 
 class StoreName(_Label):
     """The name of a store within its site."""
 
     __slots__ = ()
+    _whose = "a store's"
 
 
 class AccountName(_Label):
     """The name of an account."""
 
     __slots__ = ()
+    _whose = "an account's"
 
 
 class RuleName(_Label):
     """The name of a replication rule."""
 
     __slots__ = ()
+    _whose = "a rule's"

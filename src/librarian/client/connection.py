@@ -8,6 +8,8 @@ repeated).
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -285,10 +287,20 @@ def unreached(error: BaseException, url: str) -> PeerUnavailable:
             f"cannot trust {url}: {error.certificate_error}",
             remedy="Give the certificate authority that signed the librarian's certificate ('ca').",
         )
-    reason = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
+    reason = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
     return PeerUnavailable(
         f"cannot reach {url}: {reason}", remedy="Check the URL, the network, and that the librarian runs."
     )
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says, without what aiohttp adds to it for programmers."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    cause = error.os_error
+    if isinstance(cause, ssl.SSLError) or not cause.errno or cause.errno < 0:
+        return str(cause.strerror or cause)
+    return os.strerror(cause.errno)
 
 
 async def _read_whole(response: aiohttp.ClientResponse, url: str) -> bytes:

@@ -58,9 +58,7 @@ def named_file(request: web.Request) -> FileName:
 
 def unknown(name: str) -> NotFound:
     """That nothing of that *name* is held."""
-    return NotFound(
-        f"no file is named {name!r}", remedy="Search for a part of the name: GET /api/v1/files?match=*part*"
-    )
+    return NotFound(f"no file is named {name!r}", remedy="Search for a part of the name, such as '*part*'.")
 
 
 def _query_of(query: files.FilesQuery) -> FileQuery:

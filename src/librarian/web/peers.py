@@ -14,9 +14,12 @@ from librarian.errors import (
     BadRequest,
     ConfigurationError,
     Conflict,
+    Forbidden,
     LibrarianError,
     NotFound,
     PeerUnavailable,
+    Throttled,
+    Unauthenticated,
 )
 from librarian.names import SiteName
 from librarian.settings import is_loopback
@@ -77,7 +80,7 @@ async def show_peer(call: Call[None, None]) -> Answer:
 
 async def put_peer(call: Call[PutPeer, None]) -> Answer:
     """Add a peer, or change where and as whom it is called; its entry points are read now and pinned."""
-    name, body, site = _named(call), call.body, call.site
+    name, body, site = SiteName(call.request.match_info["name"]), call.body, call.site
     if name == site.name:
         raise BadRequest(f"{name!r} is this site itself", remedy="A peer is another site.")
     password = body.password.get_secret_value()
@@ -94,13 +97,14 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
                 username=body.username,
                 secret=secret,
                 reach=Reach.PUSH,
-                accepts=body.accepts,
+                accepts=[""] if body.accepts is None else body.accepts,
                 entry_points=pinned,
             )
             await replication.peer_appeared(tx, name=name)
         else:
             await tx.peers.reach_at(peer.id, url=url, username=body.username, secret=secret)
-            await tx.peers.accept_from(peer.id, body.accepts)
+            if body.accepts is not None:
+                await tx.peers.accept_from(peer.id, body.accepts)
             await tx.peers.pin(peer.id, pinned)
         await _tell(tx, name, call, "peer set", why=url)
         answer = await _describe(tx, site, await tx.peers.get(name))
@@ -168,11 +172,14 @@ async def _ask_again(site: Site, name: SiteName) -> OfferedSite:
         raise _does_not_answer(name, error) from error
 
 
-def _does_not_answer(whom: str, error: LibrarianError) -> PeerUnavailable:
-    return PeerUnavailable(
-        f"{whom} does not let us in: {error.message}",
-        remedy="Check its URL, and that the account exists there with the role 'upstream' or 'callback'.",
-    )
+def _does_not_answer(whom: str, error: LibrarianError) -> LibrarianError:
+    if isinstance(error, (Unauthenticated, Forbidden, Throttled)):
+        # Not as it came: a 401 from us would say that our caller's own account is wrong.
+        return BadRequest(
+            f"{whom} does not let us in: {error.message}",
+            remedy="Check user and password, and that the account has the role 'upstream' or 'callback' there.",
+        )
+    return PeerUnavailable(f"{whom} does not answer: {error.message}", remedy=error.remedy)
 
 
 async def _look(name: SiteName, offered: OfferedSite) -> tuple[EntryPoint, ...]:

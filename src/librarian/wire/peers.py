@@ -43,7 +43,11 @@ class PutPeer(Request):
     url: str = Field(max_length=2000, description="Its base URL.")
     username: AccountText = Field(description="Our account at the peer.")
     password: Secret = Field(description="Of that account; kept encrypted.")
-    accepts: list[str] = Field(default=[""], max_length=1000, description="Name prefixes that we accept from it.")
+    accepts: list[str] | None = Field(
+        default=None,
+        max_length=1000,
+        description="Name prefixes that we accept from it; null: as it was, all from a new peer.",
+    )
 
 
 class ChangePeer(Request):
