@@ -37,8 +37,13 @@ for name, part in {
 @app.callback()
 def choose_site(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Option(help="The site's settings file.", show_default=False)] = None,
-    url: Annotated[str | None, typer.Option(help="The site's URL.", show_default=False)] = None,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The site's settings file.", show_default=False)
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(metavar="URL|NAME", help="The site's URL, or its name in client.toml.", show_default=False),
+    ] = None,
 ) -> None:
     """Note which site the command is for."""
     context.obj = Target.choose(url=url, config=config)
@@ -53,8 +58,10 @@ async def status(context: typer.Context, as_json: AsJson = False) -> None:
     """
     async with reach(context.obj) as client:
         found = await client.request("GET", "/status", answer=SiteStatus)
+    # Only a server has tasks: without one the command itself has opened the site.
+    running = f"up {found.uptime_seconds:,.0f} s, {found.owner}" if found.tasks else "no server runs"
     lines = [
-        f"site {found.name}, generation {found.generation}, up {found.uptime_seconds:,.0f} s, {found.owner}",
+        f"site {found.name}, generation {found.generation}, {running}",
         f"holds {found.held.files:,} files, {found.held.bytes:,} bytes",
         *(f"store {store.name}: {store.problem or 'fine'}" for store in found.stores),
         *(f"task {task.name}: {task.last_error if task.failures else 'fine'}" for task in found.tasks),

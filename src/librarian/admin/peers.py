@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from librarian.admin.arguments import checked, read_secret
+from librarian.admin.arguments import STDIN, PasswordFile, checked, read_secret
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app, size_text
-from librarian.client import segment
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
+from librarian.names import SiteName
 from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PutPeer
 
 app = new_app("Other librarians.")
@@ -24,18 +25,26 @@ async def add(
     name: Name,
     url: Annotated[str, typer.Argument(help="Its base URL.")],
     user: Annotated[str, typer.Option("--user", help="Our account at the peer.")],
-    password_file: Annotated[str, typer.Option("--password-file", help="That account's password; '-' reads stdin.")],
-    accept: Annotated[list[str] | None, typer.Option("--accept", help="A name prefix that we accept from it.")] = None,
+    password_file: PasswordFile = STDIN,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", help="A name prefix that we accept from it; by default all, or as it was."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a peer, or change where and as whom it is called; its entry points are read and pinned.
 
     Example: python -m librarian.admin peer add nersc https://nersc.example --user chajnantor --password-file secret
     """
-    body = checked(PutPeer, url=url, username=user, password=read_secret(password_file), accepts=accept or [""])
+    body = checked(PutPeer, url=url, username=user, password=read_secret(password_file), accepts=accept or None)
     async with reach(context.obj) as client:
-        peer = await client.request("PUT", f"/peers/{segment(name)}", body=body, answer=PeerDescription)
-    ways = [f"  store '{e.store}' by {e.engine}: {e.address or e.staging}" for e in peer.entry_points]
+        peer = await client.request(
+            "PUT", f"/peers/{SiteName(name)}", body=body, answer=PeerDescription, patience=timedelta(0)
+        )
+    ways = [
+        f"  store '{e.store}' by {e.engine}{f': {place}' if (place := e.address or e.staging) else ''}"
+        for e in peer.entry_points
+    ]
     text = "\n".join([f"Added the peer '{peer.name}' at {peer.url}.", *ways])
     Terminal(is_json=as_json).one(peer, text=text)
 
@@ -57,21 +66,22 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
         Column(title="bytes due", is_number=True),
         Column(title="trouble"),
     ]
+    terminal = Terminal(is_json=as_json)
     rows = [
         (
             (
                 peer.name,
                 peer.url,
                 "yes" if peer.is_enabled else "no",
-                f"{peer.due_files:,}",
-                size_text(peer.due_bytes),
+                terminal.count(peer.due_files),
+                terminal.size(peer.due_bytes),
                 peer.held_because or peer.trouble or "-",
             ),
             peer,
         )
         for peer in found.peers
     ]
-    Terminal(is_json=as_json).table(columns, rows)
+    terminal.table(columns, rows)
 
 
 @app.command("enable")
@@ -96,19 +106,19 @@ async def disable(context: typer.Context, name: Name, as_json: AsJson = False) -
 
 @app.command("remove")
 @awaited
-async def remove(context: typer.Context, name: Name) -> None:
-    """Forget a peer; refused while the catalog counts on it.
+async def remove(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Forget a peer; refused while a rule sends there, copies are known there, or files are on their way.
 
     Example: python -m librarian.admin peer remove nersc
     """
     async with reach(context.obj) as client:
-        await client.request("DELETE", f"/peers/{segment(name)}", answer=type(None))
-    Terminal().line(f"Removed the peer '{name}'.")
+        await client.request("DELETE", f"/peers/{SiteName(name)}", answer=type(None))
+    Terminal(is_json=as_json).one({"name": name}, text=f"Removed the peer '{name}'.")
 
 
 async def _switch(context: typer.Context, name: str, *, is_enabled: bool, as_json: bool) -> None:
     body = ChangePeer(is_enabled=is_enabled)
     async with reach(context.obj) as client:
-        peer = await client.request("PATCH", f"/peers/{segment(name)}", body=body, answer=PeerDescription)
+        peer = await client.request("PATCH", f"/peers/{SiteName(name)}", body=body, answer=PeerDescription)
     text = f"The peer '{peer.name}' is {'enabled' if peer.is_enabled else 'disabled'}."
     Terminal(is_json=as_json).one(peer, text=text)

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app, size_text
-from librarian.client import segment
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
+from librarian.names import StoreName
 from librarian.wire.stores import StoreDescription, StoreList
 
 app = new_app("The local places for payloads. They are made in the settings.")
@@ -32,12 +32,13 @@ async def list_stores(context: typer.Context, as_json: AsJson = False) -> None:
         Column(title="root"),
         Column(title="problem"),
     ]
+    terminal = Terminal(is_json=as_json)
     rows = [
         (
             (
                 store.name,
                 "open" if store.is_open else "closed",
-                "-" if store.free_bytes is None else size_text(store.free_bytes),
+                "-" if store.free_bytes is None else terminal.size(store.free_bytes),
                 store.root or "-",
                 store.problem or "-",
             ),
@@ -45,7 +46,7 @@ async def list_stores(context: typer.Context, as_json: AsJson = False) -> None:
         )
         for store in found.stores
     ]
-    Terminal(is_json=as_json).table(columns, rows)
+    terminal.table(columns, rows)
 
 
 @app.command("open")
@@ -70,6 +71,6 @@ async def close_store(context: typer.Context, name: Name, as_json: AsJson = Fals
 
 async def _switch(context: typer.Context, name: str, verb: str, *, as_json: bool) -> None:
     async with reach(context.obj) as client:
-        store = await client.request("POST", f"/stores/{segment(name)}/{verb}", answer=StoreDescription)
+        store = await client.request("POST", f"/stores/{StoreName(name)}/{verb}", answer=StoreDescription)
     text = f"The store '{store.name}' is {'open' if store.is_open else 'closed'}."
     Terminal(is_json=as_json).one(store, text=text)

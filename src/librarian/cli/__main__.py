@@ -16,7 +16,8 @@ app = new_app(
     "The librarian to speak to is --at, LIBRARIAN_URL (with LIBRARIAN_USER and LIBRARIAN_PASSWORD), or the default "
     "connection in ~/.config/librarian/client.toml.\n\n"
     "Exit codes: 0 done; 2 the request cannot be granted as it is; 3 not reachable or not able now, try again; "
-    "4 bytes are not what they should be; 70 a bug."
+    "4 bytes are not what they should be; 70 a bug.",
+    completes=True,
 )
 
 

@@ -64,7 +64,7 @@ def instant_of(text: str) -> datetime:
 async def search(
     match: Annotated[
         str | None,
-        typer.Argument(metavar="[PATTERN]", help="Whole names: * (crosses slashes), ?, [a-z], [!a-z]. Quote it."),
+        typer.Argument(metavar="PATTERN", help="Whole names: * (crosses slashes), ?, [a-z], [!a-z]. Quote it."),
     ] = None,
     *,
     since: Annotated[str | None, typer.Option(help="Taken in at or after: 2026-11-05, 12h, 7d.")] = None,
@@ -119,7 +119,10 @@ async def search(
             if every and len(found) == MOST_FILES:
                 _print(terminal, found)
                 found.clear()
-    _print(terminal, found)
+    if found:
+        _print(terminal, found)
+    elif terminal.out.is_terminal and not every:
+        terminal.note("No file matches.")
     if is_more:
         terminal.note(f"More than {limit:,} match: use --limit, --all, or a narrower search.")
 
@@ -148,9 +151,6 @@ _COLUMNS: Final = (
 
 
 def _print(terminal: Terminal, files: list[FileSummary]) -> None:
-    if not files:
-        return
-    is_for_people = terminal.out.is_terminal
     terminal.table(
         _COLUMNS,
         [
@@ -158,8 +158,8 @@ def _print(terminal: Terminal, files: list[FileSummary]) -> None:
                 (
                     file.name,
                     file.kind.value,
-                    size_text(file.size) if is_for_people else str(file.size),
-                    instant_text(file.created_at) if is_for_people else file.created_at.isoformat(),
+                    terminal.size(file.size),
+                    terminal.instant(file.created_at),
                     file.uploader,
                     file.origin,
                     file.checksum,
@@ -185,7 +185,9 @@ async def show(
 
 
 def _told(file: FileDescription) -> list[str]:
-    members = "" if file.member_count is None else f", {file.member_count:,} members"
+    members = ""
+    if file.member_count is not None:
+        members = f", {file.member_count:,} member{'' if file.member_count == 1 else 's'}"
     lines = [
         file.name,
         f"  {file.kind}, {size_text(file.size)} ({file.size:,} bytes){members}",

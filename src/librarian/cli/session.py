@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from librarian.client import LibrarianClient, connections
+from librarian.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 PATIENCE: Final = timedelta(seconds=5)
 #: The same for a command that carries bytes, perhaps in a batch job at night.
 LONG_PATIENCE: Final = timedelta(minutes=2)
+
+_CREDENTIALS: Final = "Set LIBRARIAN_USER and LIBRARIAN_PASSWORD, or 'user' and 'password' in client.toml."
 
 At = Annotated[
     str | None,
@@ -32,8 +35,14 @@ At = Annotated[
 
 @asynccontextmanager
 async def opened(
-    at: str | None, *, shared: bool | None = None, patience: timedelta = PATIENCE
+    at: str | None, *, shared: bool | None = None, patience: timedelta | None = None
 ) -> AsyncIterator[LibrarianClient]:
     """The librarian that *at* means, with the user's credentials; raises ConfigurationError."""
-    async with LibrarianClient(connections.resolve(at), shared=shared, patience=patience) as client:
-        yield client
+    address = connections.resolve(at)
+    async with LibrarianClient(address, shared=shared, patience=PATIENCE if patience is None else patience) as client:
+        try:
+            yield client
+        except Unauthenticated as error:
+            if address.authorization is not None:
+                raise
+            raise Unauthenticated(error.message, remedy=_CREDENTIALS, details=error.details) from error

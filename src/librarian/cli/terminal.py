@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import io
 import json
+import os
 import sys
 import time
 import traceback
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn, ParamSpec, TypeVar
 
@@ -32,7 +34,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from librarian.client.progress import OnProgress, Phase, Progress
-from librarian.errors import Bug, LibrarianError
+from librarian.errors import BadRequest, Bug, LibrarianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -89,8 +91,27 @@ class Terminal:
             self.line(text)
 
     def line(self, text: str) -> None:
-        """Print one line of a result, exactly as it is."""
-        print(text, file=sys.stdout)
+        """Print one line of a result, exactly as it is; ends the command where nobody reads any more."""
+        try:
+            print(text, file=sys.stdout)
+        except BrokenPipeError:
+            let_go_of_results()
+            raise SystemExit(0) from None
+        except OSError as error:
+            let_go_of_results()
+            raise _unwritten(error) from error
+
+    def size(self, size: int) -> str:
+        """*size* in bytes: for people on a terminal, else the number."""
+        return size_text(size) if self.out.is_terminal else str(size)
+
+    def count(self, count: int) -> str:
+        """*count* things: for people on a terminal, else the number."""
+        return f"{count:,}" if self.out.is_terminal else str(count)
+
+    def instant(self, instant: datetime) -> str:
+        """*instant*: for people on a terminal, else in ISO 8601."""
+        return instant_text(instant) if self.out.is_terminal else instant.isoformat()
 
     def table(
         self, columns: Sequence[Column], rows: Sequence[tuple[Sequence[str], BaseModel | Mapping[str, object]]]
@@ -112,8 +133,9 @@ class Terminal:
         self.out.print(table, soft_wrap=False)
 
     def note(self, text: str) -> None:
-        """Say something that is no result, to standard error."""
-        self.err.print(escape(text))
+        """Say something that is no result, to standard error; whether anybody reads it does not matter."""
+        with suppress(OSError):
+            self.err.print(escape(text))
 
     def _json(self, model: BaseModel | Mapping[str, object]) -> None:
         as_json = getattr(model, "model_dump_json", None)
@@ -216,10 +238,6 @@ class _ExitCodes:
         if isinstance(error, LibrarianError):
             say_refusal(error, is_json=self._is_json)
             raise SystemExit(error.exit_code)
-        if isinstance(error, BrokenPipeError):
-            # Whoever read our results has seen enough; the interpreter must not complain about it at its exit.
-            sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: PTH123, SIM115 - stays open for good
-            raise SystemExit(0)
         if isinstance(error, Exception):
             traceback.print_exception(error)
             bug = Bug(
@@ -231,7 +249,12 @@ class _ExitCodes:
 
 
 def say_refusal(error: LibrarianError, *, is_json: bool) -> None:
-    """Print what went wrong and what can be done, to standard error."""
+    """Print what went wrong and what can be done, to standard error; whether anybody reads it does not matter."""
+    with suppress(OSError):
+        _say_refusal(error, is_json=is_json)
+
+
+def _say_refusal(error: LibrarianError, *, is_json: bool) -> None:
     if is_json:
         problem = {
             "code": error.code,
@@ -248,20 +271,58 @@ def say_refusal(error: LibrarianError, *, is_json: bool) -> None:
         console.print(f"  {escape(error.remedy)}")
 
 
+def let_go_of_results() -> None:
+    """Write no more results: whoever read them has gone, and the interpreter must not complain of that at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _unwritten(error: OSError) -> BadRequest:
+    return BadRequest(f"cannot write the results: {error.strerror}", remedy="Check where they are sent to.")
+
+
+def _flush_results() -> None:
+    if sys.stdout is None:  # it was closed before we started
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        let_go_of_results()
+    except OSError as error:
+        let_go_of_results()
+        raise _unwritten(error) from error
+
+
+def _take_any_text() -> None:
+    """Let no text make printing fail: a path may hold bytes that are no text, a terminal may lack a name's letters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            is_exact = stream is sys.stdout and stream.encoding == "utf-8"
+            stream.reconfigure(errors="surrogateescape" if is_exact else "backslashreplace")
+
+
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit with its code: 0 done, 2 caller, 3 unavailable, 4 integrity, 70 bug."""
+    _take_any_text()
     with _ExitCodes(sys.argv[1:]):
-        app(prog_name=name)
+        try:
+            app(prog_name=name)
+        finally:
+            _flush_results()
     sys.exit(0)
 
 
-def new_app(help_text: str) -> typer.Typer:
-    """A command line in our manner: help without arguments, tracebacks as Python prints them."""
+def new_app(help_text: str, *, completes: bool = False) -> typer.Typer:
+    """A command line in our manner: help without arguments, tracebacks as Python prints them.
+
+    *completes*: it can be installed for a shell's completion, as only a program with a name of its own can.
+    """
     return typer.Typer(
         help=help_text,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=True,
+        add_completion=completes,
         rich_markup_mode="markdown",
         context_settings={"help_option_names": ["-h", "--help"]},
     )
