@@ -200,6 +200,14 @@ async def test_a_start_that_was_never_stamped_is_no_restored_backup(owning):
         assert owner.stamp_of() == 10
 
 
+async def test_a_last_step_before_an_orderly_end_is_no_restored_backup(owning):
+    async with owning() as owner:
+        await owner.ownership.step()
+
+    async with owning() as owner:
+        assert (await owner.site()).restored_at is None
+
+
 async def test_an_epoch_beyond_the_clock_grows_all_the_same(owning):
     future = int(time.time() * 1000) + 1_000_000
     async with owning() as owner:
