@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 import sqlite3
+import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -127,35 +128,34 @@ def _named_when_whole(target: Path) -> Iterator[Path]:
     """A file to write, which gets the name *target* once the block has ended well and the bytes are durable."""
     if os.path.lexists(target):
         raise _exists(target)
-    # Of this process alone: another backup to the same target must not write into ours.
-    partial = target.with_name(f"{target.name}.partial-{os.getpid()}")
     try:
-        partial.unlink(missing_ok=True)
-        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        # Of this backup alone, and closed to others: another one to the same target must not write into it.
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}-", suffix=".partial", dir=target.parent)
+        os.close(descriptor)
+        partial = Path(name)
+        try:
+            yield partial
+            _settle(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(target, error) from error
-    try:
-        yield partial
-        _settle(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        raise BadRequest(
+            f"cannot write {target}: {error.strerror}", remedy="Check the folder, its permissions and room."
+        ) from error
 
 
 def _settle(partial: Path, target: Path) -> None:
     """Make the backup durable before it gets its name: a name promises a whole backup."""
+    _sync(partial)
     try:
-        _sync(partial)
-        try:
-            # A rename would replace what somebody else wrote meanwhile.
-            os.link(partial, target)
-        except FileExistsError as error:
-            raise _exists(target) from error
-        except OSError:
-            # Not every file system has links.
-            partial.rename(target)
-        _sync(target.parent)
-    except OSError as error:
-        raise _unwritable(target, error) from error
+        # A rename would replace what somebody else wrote meanwhile.
+        os.link(partial, target)
+    except FileExistsError as error:
+        raise _exists(target) from error
+    except OSError:
+        # Not every file system has links.
+        partial.rename(target)
+    _sync(target.parent)
 
 
 def _sync(path: Path) -> None:
@@ -168,10 +168,6 @@ def _sync(path: Path) -> None:
 
 def _exists(target: Path) -> Conflict:
     return Conflict(f"{target} exists", remedy="Name a file that does not; backups are never overwritten.")
-
-
-def _unwritable(path: Path, error: OSError) -> BadRequest:
-    return BadRequest(f"cannot write {path}: {error.strerror}", remedy="Check the folder, its permissions and room.")
 
 
 # SQLite. Its own driver, and read only: looking must not make an empty catalog where there is none.
@@ -200,7 +196,7 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
                 raise
-            raise _unwritable(target, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) from error
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 def _check_sqlite(path: Path) -> tuple[str, ...]:
