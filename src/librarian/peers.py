@@ -51,6 +51,9 @@ LONGEST_REST: Final = timedelta(minutes=1)
 SILENCE: Final = timedelta(seconds=30)
 #: While bytes arrive, a peer may be busy writing them for this long before it answers.
 CONTENT_SILENCE: Final = timedelta(minutes=5)
+#: Epochs are milliseconds since 1970, or a little more. One of the year 3000 is nonsense, and were it believed, we
+#: would have to go beyond it with every other peer as well.
+LATEST_EPOCH: Final = 32_503_680_000_000
 #: How soon a peer that was away is called once it has called us, in seconds.
 SOON: Final = 0.5
 CONNECTIONS: Final = 12
@@ -213,6 +216,11 @@ class Neighbours:
                 f"{peer} answered other notices than were sent",
                 remedy="Check that the peer's URL leads to a librarian, and its version.",
             )
+        if answers.seen_epoch > max(notices.epoch, LATEST_EPOCH):
+            raise PeerUnavailable(
+                f"{peer} says that it has heard of us in the epoch {answers.seen_epoch}, which cannot be",
+                remedy="Check what that site answers; nothing that it says is believed.",
+            )
         return answers
 
     async def states(self, peer: SiteName, question: AskStates) -> CloneStates:
@@ -235,7 +243,7 @@ class Neighbours:
         )
 
     async def send_content(self, peer: SiteName, chunks: AsyncIterator[bytes]) -> ContentWritten:
-        """Send one content stream; see ``transfers/frames.py`` for its form."""
+        """Send one content stream; docs/explanation/between-sites.md has its form."""
         line = await self._line(peer)
         return await line.stream_up("POST", "/clones/content", chunks, answer=ContentWritten, silence=CONTENT_SILENCE)
 

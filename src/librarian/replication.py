@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from librarian.catalog.copies_due import Backlog
     from librarian.catalog.records import File, Rule
+    from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
     from librarian.names import FileId, FileName, PeerId, StoreName
@@ -109,7 +109,7 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     """
     if not arrivals:
         return False
-    await tx.outbox.put([held_note(a.peer_id, a) for a in arrivals if a.peer_id is not None])
+    await tx.outbox.put([held_note(a.peer_id, a, store=a.store) for a in arrivals if a.peer_id is not None])
     rules = await tx.rules.in_force()
     if not rules:
         return False

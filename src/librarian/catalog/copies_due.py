@@ -68,17 +68,6 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backlog:
-    """A file as the back-fill of a rule looks at it."""
-
-    file_id: FileId
-    name: FileName
-    size: int
-    created_at: datetime
-    stores: tuple[StoreName, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Turn:
     """What became of one attempt to pay a due copy."""
 
@@ -255,7 +244,8 @@ class CopiesDue(Repository):
             ),
             {
                 "turned": rows.pack(
-                    (t.file_id, t.state, to_micros(t.next_try_at), t.code, t.reason, int(t.failed)) for t in turns
+                    (t.file_id, t.state, to_micros(t.next_try_at), *rows.why(t.code, t.reason), int(t.failed))
+                    for t in turns
                 )
             },
         )
@@ -303,40 +293,6 @@ class CopiesDue(Repository):
             update(CopyDueRow)
             .where(CopyDueRow.state == DueState.SENDING, ~in_a_batch)
             .values(state=DueState.DUE, next_try_at=utc_now())
-        )
-
-    async def backlog(self, *, after: FileId, until: FileId, limit: int) -> tuple[Backlog, ...]:
-        """Files with ids above *after* up to *until*, in order, at most *limit*."""
-        found = await self._connection.execute(
-            select(FileRow.id, FileRow.name, FileRow.size, FileRow.created_at)
-            .where(FileRow.id > after, FileRow.id <= until)
-            .order_by(FileRow.id)
-            .limit(limit)
-        )
-        files = found.all()
-        stores: defaultdict[int, list[StoreName]] = defaultdict(list)
-        if files:
-            copies = await self._connection.execute(
-                select(InstanceRow.file_id, StoreRow.name)
-                .join(StoreRow, StoreRow.id == InstanceRow.store_id)
-                .where(
-                    InstanceRow.file_id > after,
-                    InstanceRow.file_id <= files[-1].id,
-                    InstanceRow.presence == Presence.PRESENT,
-                    InstanceRow.intent == Intent.KEEP,
-                )
-            )
-            for copy in copies:
-                stores[copy.file_id].append(StoreName(copy.name))
-        return tuple(
-            Backlog(
-                file_id=FileId(row.id),
-                name=FileName.trusted(row.name),
-                size=row.size,
-                created_at=row.created_at,
-                stores=tuple(stores[row.id]),
-            )
-            for row in files
         )
 
     async def sources(self, files: Sequence[FileId]) -> dict[FileId, StoreName]:

@@ -215,7 +215,7 @@ class OutgoingTransfers(Repository):
                 progressed_at=utc_now(),
             )
             .returning(OutgoingRow.file_id),
-            {"ended": rows.pack((e.uuid, e.state, e.code, e.reason, e.seq) for e in endings)},
+            {"ended": rows.pack((e.uuid, e.state, *rows.why(e.code, e.reason), e.seq) for e in endings)},
         )
         return tuple(FileId(file_id) for file_id in found.scalars())
 

@@ -7,7 +7,7 @@ is one parameter of one cached statement on both databases.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import (
     BigInteger,
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 Cell = str | int | bool | float | None
 ColumnType = Text | BigInteger | Boolean
+#: Longest reason and code that are kept: peers may say anything.
+REASON_LENGTH: Final = 2000
+CODE_LENGTH: Final = 100
 #: A row that a statement found; its attributes are the columns that the statement selected, which types cannot say.
 Found: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -43,12 +46,17 @@ Chosen: TypeAlias = Select[*tuple[Any, ...]]
 TEXT = Text()
 BIGINT = BigInteger()
 BOOL = Boolean()
-__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "Chosen", "ColumnType", "Found", "one_of", "pack", "table_of"]
+__all__ = ["BIGINT", "BOOL", "TEXT", "Cell", "Chosen", "ColumnType", "Found", "one_of", "pack", "table_of", "why"]
 
 
 def pack(rows: Iterable[Sequence[Cell]]) -> str:
     """The parameter's value: a JSON array of arrays, cells in the order of the columns."""
     return json.dumps(list(rows), ensure_ascii=False, separators=(",", ":"))
+
+
+def why(code: str | None, reason: str | None) -> tuple[str | None, str | None]:
+    """Code and reason, cut to what is kept of them."""
+    return code and code[:CODE_LENGTH], reason and reason[:REASON_LENGTH]
 
 
 def table_of(dialect: str, alias: str, **columns: ColumnType) -> Subquery:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, text, update
 
 from librarian.catalog.records import Rule
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow, RuleRow
-from librarian.names import FileId, PeerId, RuleId, RuleName
+from librarian.catalog.schema import FileRow, InstanceRow, RuleRow, StoreRow
+from librarian.names import FileId, FileName, PeerId, RuleId, RuleName, StoreName
+from librarian.states import Intent, Presence
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from librarian.catalog import rows
 
 _COLUMNS = (
@@ -27,6 +32,17 @@ _COLUMNS = (
     RuleRow.backfill_until,
     RuleRow.created_at,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """A file as the back-fill of a rule looks at it."""
+
+    file_id: FileId
+    name: FileName
+    size: int
+    created_at: datetime
+    stores: tuple[StoreName, ...]
 
 
 def _rule(row: rows.Found) -> Rule:
@@ -118,6 +134,40 @@ class Rules(Repository):
             .returning(RuleRow.id)
         )
         return moved.first() is not None
+
+    async def backlog(self, *, after: FileId, until: FileId, limit: int) -> tuple[Backlog, ...]:
+        """Files with ids above *after* up to *until*, in order, at most *limit*."""
+        found = await self._connection.execute(
+            select(FileRow.id, FileRow.name, FileRow.size, FileRow.created_at)
+            .where(FileRow.id > after, FileRow.id <= until)
+            .order_by(FileRow.id)
+            .limit(limit)
+        )
+        files = found.all()
+        stores: defaultdict[int, list[StoreName]] = defaultdict(list)
+        if files:
+            copies = await self._connection.execute(
+                select(InstanceRow.file_id, StoreRow.name)
+                .join(StoreRow, StoreRow.id == InstanceRow.store_id)
+                .where(
+                    InstanceRow.file_id > after,
+                    InstanceRow.file_id <= files[-1].id,
+                    InstanceRow.presence == Presence.PRESENT,
+                    InstanceRow.intent == Intent.KEEP,
+                )
+            )
+            for copy in copies:
+                stores[copy.file_id].append(StoreName(copy.name))
+        return tuple(
+            Backlog(
+                file_id=FileId(row.id),
+                name=FileName.trusted(row.name),
+                size=row.size,
+                created_at=row.created_at,
+                stores=tuple(stores[row.id]),
+            )
+            for row in files
+        )
 
     async def _last_file(self) -> int:
         """The highest file id, with every arrival that has not seen our change of the rules behind us.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from librarian import errors
-from librarian.errors import Bug, CallerError, LibrarianError, PeerUnavailable, Unavailable
+from librarian.errors import BadChecksum, BadName, Bug, CallerError, LibrarianError, PeerUnavailable, Unavailable
 from librarian.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def error_of(problem: Problem, *, status: int) -> LibrarianError:
 def refusal(raw: bytes, *, status: int, url: str) -> LibrarianError:
     """The error that an answer with a status of 300 or more stands for."""
     try:
-        problem = Problem.model_validate_json(raw)
+        problem = Problem.model_validate_json(_without_nul(raw))
     except ValidationError:
         excerpt = raw[:120].decode("utf-8", "replace")
         return PeerUnavailable(
@@ -62,6 +62,11 @@ def refusal(raw: bytes, *, status: int, url: str) -> LibrarianError:
             details={"status": status},
         )
     return error_of(problem, status=status)
+
+
+def _without_nul(raw: bytes) -> bytes:
+    """*raw*, or nothing that could be read: no librarian says NUL, and no database of ours could keep it."""
+    return b"" if b"\\u0000" in raw else raw
 
 
 def read_answer(raw: bytes, kind: TypeAdapter[T], *, url: str) -> T:
@@ -73,10 +78,16 @@ def read_answer(raw: bytes, kind: TypeAdapter[T], *, url: str) -> T:
         It is not what a librarian of this protocol answers.
     """
     try:
-        return kind.validate_json(raw)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        return kind.validate_json(_without_nul(raw))
+    except (ValidationError, BadName, BadChecksum) as error:
         raise PeerUnavailable(
-            f"{url} did not answer as a librarian does: {first['msg']} at {first['loc']}",
+            f"{url} did not answer as a librarian does: {_mistake_in(error)}",
             remedy="Check that the URL leads to a librarian, and that its version is not too old.",
         ) from error
+
+
+def _mistake_in(error: ValidationError | BadName | BadChecksum) -> str:
+    if not isinstance(error, ValidationError):
+        return error.message
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{first['msg']} at {first['loc']}"

@@ -11,8 +11,9 @@ from librarian.policies import ClonePolicy
 from librarian.tasks.base import Cadence, Task
 
 if TYPE_CHECKING:
-    from librarian.catalog.copies_due import Backlog, NewDue
+    from librarian.catalog.copies_due import NewDue
     from librarian.catalog.records import Rule
+    from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.site import Site
 
@@ -42,7 +43,7 @@ class Backfill(Task[Stretch, "list[NewDue]"]):
         rule = await tx.rules.next_backfill()
         if rule is None or rule.backfill_after is None:
             return None
-        files = await tx.copies_due.backlog(after=rule.backfill_after, until=rule.backfill_until, limit=STEP)
+        files = await tx.rules.backlog(after=rule.backfill_after, until=rule.backfill_until, limit=STEP)
         return Stretch(rule=rule, files=files)
 
     async def act(self, plan: Stretch) -> list[NewDue]:

@@ -102,7 +102,9 @@ class HttpEngine(InProcessEngine):
             tokens = [item.token for item in items[start : start + LIST_ITEMS]]
             answer = await self._port.staged_content(running.job.peer, tokens)
             there |= {c.token: {member.path: member.size for member in c.members} for c in answer.contents}
-        running.bytes_done = sum(size for members in there.values() for size in members.values())
+        arrived = {token: sum(members.values()) for token, members in there.items()}
+        # Whatever the receiver says, no more than there is.
+        running.bytes_done = sum(min(arrived.get(item.token, 0), item.size) for item in items)
         taken: list[Item] = []
         for item in items:
             if item.token in there:

@@ -141,8 +141,8 @@ class NoticeAnswers(Response):
     """Answers in the order of the notices, and how far we have heard the caller."""
 
     answers: list[NoticeAnswer]
-    seen_epoch: int
-    seen_seq: int
+    seen_epoch: Place
+    seen_seq: Place
 
 
 class AskStates(PeerRequest):
@@ -183,7 +183,7 @@ class StagedMember(Response):
     """Bytes that stand in staging; ``path`` is null for a payload that is a file."""
 
     path: str | None
-    size: int
+    size: Size
 
 
 class StagedContent(Response):
