@@ -65,7 +65,7 @@ async def check(
             remedy="Keep it as it is; the how-to 'back up and restore' says what can be done.",
             details={"problems": list(problems)},
         )
-    Terminal(is_json=as_json).one({"problems": []}, text=f"{what[0].upper()}{what[1:]} is sound.")
+    Terminal(is_json=as_json).one({"problems": []}, text=f"{file or 'The catalog'} is sound.")
 
 
 @app.command("backup")

@@ -203,7 +203,8 @@ def _told(file: FileDescription) -> list[str]:
     if file.remote_instances:
         lines.append("Copies at peers:")
         lines += [
-            f"  {each.peer} ({each.store}), attested {instant_text(each.attested_at)}" for each in file.remote_instances
+            f"  {each.peer}{f' ({each.store})' if each.store else ''}, attested {instant_text(each.attested_at)}"
+            for each in file.remote_instances
         ]
     if file.copies_due:
         lines.append("Still owed:")

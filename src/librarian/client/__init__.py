@@ -6,10 +6,12 @@ from librarian.client.front import Librarian, connect
 from librarian.client.librarian import LibrarianClient
 from librarian.client.outcomes import Downloaded, SomeFailed, Uploaded, Verified
 from librarian.client.progress import OnProgress, Phase, Progress
+from librarian.wire.files import FilesQuery
 
 __all__ = [
     "Address",
     "Downloaded",
+    "FilesQuery",
     "Librarian",
     "LibrarianClient",
     "OnProgress",

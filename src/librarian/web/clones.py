@@ -9,7 +9,6 @@ from librarian import auth, guard, notices, verdicts
 from librarian.errors import BadRequest, Forbidden, NotFound
 from librarian.names import Token
 from librarian.peers import SOON
-from librarian.policies import ClonePolicy
 from librarian.states import OPEN, Role
 from librarian.web import streams
 from librarian.web.frames import ContentIntake, FrameReader, staged_content
@@ -70,7 +69,7 @@ async def _peer_of(call: Call[Body, Query]) -> Peer:
 async def offer_clones(call: Call[OfferClones, None]) -> Answer:
     """Give a verdict on each offered clone. The same offer again gets the same verdicts."""
     peer = await _peer_of(call)
-    lease = ClonePolicy().busy_lease
+    lease = call.site.settings.clones.busy_lease
     answered = await verdicts.answer_offer(call.site, peer, call.body.clones, lease=lease)
     call.site.bells.ring("deliver")
     return Answer(body=Verdicts(verdicts=answered))

@@ -1,0 +1,237 @@
+"""A new user who types what the pages say, word for word, with an empty home and real servers."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import DOCS, TOP, blocks
+
+TUTORIAL = DOCS / "tutorial" / "first-upload.md"
+BACKUP = DOCS / "how-to" / "back-up-and-restore.md"
+CONNECT = DOCS / "how-to" / "connect-two-sites.md"
+README = TOP / "README.md"
+PORT = "127.0.0.1:21108"
+#: When a test stops hoping; nothing waits for this to pass.
+PATIENCE = 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class User:
+    """Somebody with an empty home, whose librarian answers on a free port."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    more: dict[str, str] = field(default_factory=dict)
+    server: subprocess.Popen | None = None
+    log: str = ""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "LIBRARIAN__LISTEN": f"127.0.0.1:{self.port}",
+        } | self.more
+
+    def types(self, *commands: str) -> str:
+        """What the shell says to *commands*, of which none may fail."""
+        script = "\n".join(commands).replace(PORT, f"127.0.0.1:{self.port}")
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=self.home, env=self.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def starts(self, command: str) -> None:
+        """Leave *command* running, and wait until it says that it serves."""
+        self.server = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=self.home,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for line in self.server.stdout:
+            self.log += line
+            if " serves http" in line:
+                return
+        pytest.fail(self.log)
+
+    def stops(self) -> None:
+        if self.server is not None:
+            self.server.send_signal(signal.SIGTERM)
+            self.log += self.server.communicate(timeout=PATIENCE)[0]
+            self.server = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the tutorial came to: the user, whose server still runs, and what was printed."""
+
+    user: User
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> Iterator[Learned]:
+    """Somebody who went through the tutorial to its end."""
+    first, *others = (block.text for block in blocks(TUTORIAL, "sh"))
+    user = User(tmp_path_factory.mktemp("home"))
+    try:
+        user.starts(first)
+        yield Learned(user, user.types(*others))
+    finally:
+        user.stops()
+
+
+def run_again(user: User) -> None:
+    user.stops()
+    user.starts("librarian serve")
+
+
+def test_the_tutorial_works_as_it_is_printed(learned):
+    lines = learned.printed.splitlines()
+    home, copy = learned.user.home, learned.user.home / ".local/state/librarian/store/2026/11/book-001"
+
+    assert "you are ana (uploader)" in learned.printed
+    assert [line.split("\t")[0] for line in lines if line.startswith(("uploaded\t", "already held\t"))] == [
+        "uploaded",
+        "already held",
+    ]
+    assert str(copy) in lines
+    assert (home / "copy-of-book" / "visdata").read_bytes() == (copy / "visdata").read_bytes()
+
+
+def test_the_password_of_the_admin_is_printed_as_the_tutorial_says(learned):
+    (told,) = [block.text.split(":")[0] for block in blocks(TUTORIAL, "text")]
+
+    assert [line.split(":")[0] for line in learned.user.log.splitlines() if "Password" in line] == [told]
+
+
+def test_the_connection_of_the_tutorial_needs_nothing_else(learned):
+    (settings,) = [block.text for block in blocks(TUTORIAL, "toml")]
+    file = learned.user.home / ".config" / "librarian" / "client.toml"
+    file.parent.mkdir(parents=True)
+    file.touch(mode=0o600)
+    file.write_text(settings.replace(PORT, f"127.0.0.1:{learned.user.port}"))
+
+    assert "you are ana (uploader)" in learned.user.types("librarian ping")
+
+
+def test_the_python_of_the_readme_works_as_it_is_printed(learned):
+    (code,) = [block.text for block in blocks(README, "python")]
+    folder = learned.user.home / "python"
+    shutil.copytree(learned.user.home / "book-001", folder / "book-001")
+
+    learned.user.types(f"cd python\npython - <<'END'\n{code}END")
+
+    assert (folder / "copy-of-book" / "notes.txt").read_text() == "first light\n"
+
+
+def test_the_lines_for_curl_work_as_they_are_printed(learned):
+    (code,) = [block.text for block in blocks(README, "sh") if "curl" in block.text]
+    content = os.urandom(100_000)
+    (learned.user.home / "run.h5").write_bytes(content)
+
+    told = learned.user.types(code)
+
+    assert '"state": "completed"' in told
+    assert '"name": "2026/11/run.h5"' in told
+    assert (learned.user.home / ".local/state/librarian/store/2026/11/run.h5").read_bytes() == content
+
+
+def test_a_backup_is_made_and_restored_as_the_page_says(learned, tmp_path):
+    user = learned.user
+    back_up, check, restore, acknowledge = (
+        block.text.replace("/backups", str(tmp_path)).replace("~/broken", str(tmp_path / "broken"))
+        for block in blocks(BACKUP, "sh")
+    )
+    user.types(back_up)
+    user.types(f"{blocks(TUTORIAL, 'sh')[2].text}librarian upload book-001/notes.txt 2026/after-the-backup")
+
+    checked = user.types(check)
+    user.stops()
+    user.types(restore)
+    user.starts("librarian serve")
+    told = user.types(acknowledge)
+
+    assert checked.count("is sound") == 2
+    assert "ALERT This catalog was restored from a backup" in told
+    assert "Acknowledged" in told
+    assert "2026/11/book-001" in user.types(blocks(TUTORIAL, "sh")[2].text, "librarian search '*'")
+
+
+@pytest.fixture
+def two(tmp_path) -> Iterator[dict[str, User]]:
+    """The two sites of the how-to, each on its machine, served with settings of its own."""
+    with ExitStack() as stack:
+        users = {}
+        for name in ("chajnantor", "nersc"):
+            home = tmp_path / name
+            home.mkdir()
+            (home / "site.toml").write_text(
+                f'name = "{name}"\nstate = "{home}/state"\n[[stores]]\nname = "fast"\n'
+                f'root = "{home}/store"\nstaging = "{home}/staging"\n'
+            )
+            user = users[name] = User(home, more={"LIBRARIAN_CONFIG": str(home / "site.toml")})
+            stack.callback(user.stops)
+            user.starts("librarian serve")
+        yield users
+
+
+def steps(users: dict[str, User]) -> Iterator[tuple[User, str]]:
+    """Each block of the how-to with the user whose site stands above it, reaching the other on loopback."""
+    at = None
+    for line in re.split(r"(?=^At \w+|^```sh$)", CONNECT.read_text(), flags=re.MULTILINE):
+        if (named := re.match(r"At (\w+)", line)) is not None:
+            at = users[named[1]]
+        elif line.startswith("```sh") and at is not None:
+            text = line.removeprefix("```sh\n").partition("```")[0]
+            for name, user in users.items():
+                text = text.replace(f"https://librarian.{name}.example", f"http://127.0.0.1:{user.port}")
+            yield at, text
+
+
+def test_two_sites_are_connected_as_the_page_says(two):
+    sender, receiver = two.values()
+    (rule,) = [block.text for block in blocks(CONNECT, "toml")]
+    tutorial = [block.text for block in blocks(TUTORIAL, "sh")]
+    typed = steps(two)
+
+    for _ in range(2):
+        user, text = next(typed)
+        user.types(text)
+    shutil.copy(receiver.home / "chajnantor.password", sender.home)
+    shutil.copy(sender.home / "nersc.password", receiver.home)
+    added = [user.types(text) for user, text in (next(typed), next(typed))]
+    sender.types(tutorial[1], "unset LIBRARIAN_CONFIG", *tutorial[2:4])
+    with (sender.home / "site.toml").open("a") as settings:
+        settings.write(rule)
+    checked = [user.types(text) for user, text in [next(typed)]]
+    run_again(sender)
+    watched = [user.types(text) for user, text in typed]
+    show = "until librarian show 2026/11/book-001 | grep nersc; do :; done"
+    known = sender.types(tutorial[2], show)
+
+    assert ["Added the peer" in text for text in added] == [True, True]
+    assert ["can work" in text for text in checked] == [True]
+    assert ["everything-to-nersc" in text for text in watched] == [True]
+    assert "nersc (fast), attested" in known
+    assert (receiver.home / "store/2026/11/book-001/notes.txt").read_text() == "first light\n"
