@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from librarian.wire.peers import OfferedSite
 
 _ADMIN: Final = frozenset({Role.ADMIN})
+_OF_PEERS: Final = frozenset({Role.UPSTREAM, Role.CALLBACK})
 
 
 def _named(call: Call[Body, Query]) -> SiteName:
@@ -106,6 +107,7 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
             if body.accepts is not None:
                 await tx.peers.accept_from(peer.id, body.accepts)
             await tx.peers.pin(peer.id, pinned)
+            await tx.alerts.acknowledge([f"peer:{name}:entry-points"])
         await _tell(tx, name, call, "peer set", why=url)
         answer = await _describe(tx, site, await tx.peers.get(name))
     await _go_on(site, name)
@@ -187,6 +189,11 @@ async def _look(name: SiteName, offered: OfferedSite) -> tuple[EntryPoint, ...]:
         raise Conflict(
             f"the site that answers is called {offered.name!r}, not {name!r}",
             remedy="Add it under the name that it gives itself.",
+        )
+    if offered.roles and _OF_PEERS.isdisjoint(offered.roles):
+        raise BadRequest(
+            f"our account at {name} has the roles {', '.join(offered.roles)}, with which no clone can be sent or taken",
+            remedy="Ask its operators for 'upstream', to send files there, or 'callback', to get files from there.",
         )
     return await peers.usable_entry_points(offered)
 

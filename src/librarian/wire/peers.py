@@ -25,6 +25,8 @@ class OfferedSite(Response):
     """What ``GET /api/v1/site`` tells a peer; the rest of that answer is for people."""
 
     name: SiteText
+    #: Of our account there; a newer site may have some that we do not know.
+    roles: list[str] = Field(default_factory=list, max_length=100)
     entry_points: list[OfferedEntryPoint] = Field(default_factory=list, max_length=1000)
 
 

@@ -1,0 +1,283 @@
+"""Peers: two real servers that come to know each other, and what goes wrong while they do."""
+
+import asyncio
+import json
+
+import pytest
+
+from librarian.admin.commands import main
+from librarian.client import connect
+from tests.admin.conftest import PASSWORD
+from tests.commands import run_command
+from tests.crash.harness import until
+from tests.serving import servers
+
+SETTINGS = '[[rules]]\nname = "nights"\npeer = "nersc"\nmatch = ["2026/*"]\n[clones]\ninterval = 0.2\n'
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """chajnantor, which must send every file below '2026/' to nersc, and nersc; each has an account at the other."""
+    with servers(tmp_path_factory.mktemp("pair")) as make:
+        chajnantor, nersc = make("chajnantor", settings=SETTINGS), make("nersc")
+        chajnantor.start()
+        nersc.start(LIBRARIAN__NAME="nersc")
+        for server, other, role in ((chajnantor, "nersc", "callback"), (nersc, "chajnantor", "upstream")):
+            asyncio.run(server.ready())
+            options = ("account", "create", other, "--role", role)
+            assert run_command(main, "--config", server.config, *options, stdin=PASSWORD).code == 0
+        yield chajnantor, nersc
+
+
+@pytest.fixture
+def at(admin, pair):
+    """Run a command at chajnantor."""
+
+    def run(*arguments, **surroundings):
+        return admin("--config", pair[0].config, *arguments, **surroundings)
+
+    return run
+
+
+@pytest.fixture
+def at_nersc(admin, pair):
+    """Run a command at nersc."""
+
+    def run(*arguments, **surroundings):
+        return admin("--config", pair[1].config, *arguments, **surroundings)
+
+    return run
+
+
+@pytest.fixture
+def add(at, pair):
+    """Add nersc at chajnantor, or try something that differs from it."""
+
+    def run(*options, name="nersc", url=None, user="chajnantor", password=PASSWORD):
+        return at("peer", "add", name, url or pair[1].url, "--user", user, *options, stdin=password)
+
+    return run
+
+
+@pytest.fixture
+def acquainted(add, at_nersc, pair):
+    """Both know each other."""
+    add()
+    at_nersc("peer", "add", "chajnantor", pair[0].url, "--user", "nersc", stdin=PASSWORD)
+
+
+@pytest.fixture
+def sent(acquainted, pair, tmp_path):
+    """The name of a file that was uploaded at chajnantor and is known there to be at nersc too."""
+    (tmp_path / "source").write_bytes(b"first light")
+    librarian = connect(pair[0].url, user="admin", password=pair[0].password)
+    librarian.upload(tmp_path / "source", "2026/run")
+
+    async def is_there():
+        return (await asyncio.to_thread(librarian.describe, "2026/run")).remote_instances
+
+    asyncio.run(until(is_there))
+    return "2026/run"
+
+
+def test_a_peer_is_added_with_its_entry_points(add, pair):
+    added = add()
+
+    assert (added.code, added.err) == (0, "")
+    assert added.out.splitlines() == [
+        f"Added the peer 'nersc' at {pair[1].url}.",
+        "  store 'fast' by http",
+        f"  store 'fast' by local: {pair[1].folder}/fast/staging",
+    ]
+
+
+def test_the_entry_points_are_pinned(add, at):
+    add()
+
+    (peer,) = [json.loads(line) for line in at("peer", "list", "--json").out.splitlines()]
+
+    assert [(point["store"], point["engine"]) for point in peer["entry_points"]] == [
+        ("fast", "http"),
+        ("fast", "local"),
+    ]
+    assert peer["held_because"] is None
+
+
+def test_the_list_in_json_holds_no_password(add, at):
+    add()
+
+    listed = at("peer", "list", "--json").out
+
+    keys = {"name", "url", "username", "reach", "is_enabled", "accepts", "entry_points", "held_because", "trouble"}
+    assert json.loads(listed).keys() == keys | {"due_files", "due_bytes", "last_heard_at", "created_at"}
+    assert PASSWORD not in listed
+
+
+def test_peers_are_listed_in_fields_that_can_be_cut(add, at, pair):
+    add()
+
+    assert at("peer", "list").out == f"nersc\t{pair[1].url}\tyes\t0\t0\t-\n"
+
+
+def test_adding_again_keeps_what_is_accepted_unless_something_else_is_said(add):
+    narrowed = add("--accept", "2026/", "--accept", "2027/", "--json")
+    kept = add("--json")
+    widened = add("--accept", "", "--json")
+
+    found = [json.loads(outcome.out)["accepts"] for outcome in (narrowed, kept, widened)]
+    assert found == [["2026/", "2027/"], ["2026/", "2027/"], [""]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "words"),
+    [
+        ({"password": "another secret"}, 2, "does not let us in: the name or the password is wrong"),
+        ({"user": "stranger"}, 2, "does not let us in"),
+        ({"url": "http://127.0.0.1:9"}, 3, "does not answer: cannot reach http://127.0.0.1:9"),
+        ({"url": "http://192.0.2.7:21108"}, 2, "would travel in the clear"),
+        ({"url": "http://nersc.example"}, 2, "allow_plaintext"),
+        ({"url": "ftp://127.0.0.1"}, 2, "is not the URL of a librarian"),
+        ({"url": "http://ana:hush@127.0.0.1:9"}, 2, "carries no user, password"),
+        ({"name": "berkeley"}, 2, "the site that answers is called 'nersc', not 'berkeley'"),
+        ({"name": "chajnantor"}, 2, "'chajnantor' is this site itself"),
+        ({"name": "New York"}, 2, "'New York' cannot be a site's name"),
+        ({"user": "A B"}, 2, "'A B' cannot be an account's name"),
+        ({"password": ""}, 2, "there is no password"),
+    ],
+)
+def test_what_cannot_be_a_peer_is_refused_and_changes_nothing(add, at, changes, code, words):
+    add()
+    before = at("peer", "list", "--json").out
+
+    refused = add(**changes)
+
+    assert (refused.code, refused.out) == (code, "")
+    assert words in refused.err
+    assert "hush" not in refused.err
+    assert at("peer", "list", "--json").out == before
+
+
+def test_a_peer_whose_certificate_nobody_knows_is_told(add, pair):
+    refused = add(url=pair[1].url.replace("http://", "https://"))
+
+    assert refused.code == 3
+    assert "does not answer" in refused.err
+
+
+def test_an_account_that_is_none_of_a_peer_is_refused_with_the_role_to_ask_for(add, at_nersc):
+    at_nersc("account", "create", "tourist", "--role", "reader", stdin=PASSWORD)
+
+    refused = add(user="tourist")
+
+    assert refused.code == 2
+    assert "has the roles reader" in refused.err
+    assert "'upstream'" in refused.err
+
+
+def test_a_disabled_peer_is_sent_nothing_until_it_is_enabled(acquainted, at):
+    disabled = at("peer", "disable", "nersc")
+    listed = at("peer", "list").out
+    enabled = at("peer", "enable", "nersc", "--json")
+
+    assert disabled.out == "The peer 'nersc' is disabled.\n"
+    assert listed.split("\t")[2] == "no"
+    assert json.loads(enabled.out)["is_enabled"] is True
+
+
+def test_a_peer_that_a_rule_names_cannot_be_removed(add, at):
+    add()
+
+    refused = at("peer", "remove", "nersc")
+
+    assert refused.code == 2
+    assert "cannot be forgotten: a rule sends there" in refused.err
+    assert "Disable the peer instead" in refused.err
+
+
+def test_a_peer_that_nothing_counts_on_is_removed(acquainted, at_nersc):
+    removed = at_nersc("peer", "remove", "chajnantor", "--json")
+
+    assert (removed.code, json.loads(removed.out)) == (0, {"name": "chajnantor"})
+    assert at_nersc("peer", "list").out == ""
+
+
+@pytest.mark.parametrize("command", ["enable", "disable", "remove"])
+def test_a_peer_that_is_not_there_is_told(at, command):
+    refused = at("peer", command, "atlantis")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "no peer is called 'atlantis'" in refused.err
+
+
+def test_a_peer_can_be_added_while_no_server_runs(idle, pair, at_nersc):
+    added = idle("peer", "add", "nersc", pair[1].url, "--user", "chajnantor", stdin=PASSWORD)
+
+    assert added.code == 0
+    assert idle("peer", "list").out.startswith("nersc\t")
+
+
+def test_rules_are_listed(add, at):
+    add()
+
+    listed, in_json = at("rule", "list"), at("rule", "list", "--json")
+
+    assert listed.out.split("\t")[:5] == ["nights", "nersc", "2026/*", "local http", "yes"]
+    assert json.loads(in_json.out)["policy"]["match"] == ["2026/*"]
+
+
+def test_a_transfer_is_seen_from_both_ends(sent, at, at_nersc):
+    leaving = at("transfer", "list").out.rstrip("\n").split("\t")
+    arriving = at_nersc("transfer", "list", "--way", "in").out.rstrip("\n").split("\t")
+
+    assert leaving == [arriving[0], "nersc", "completed", "11", sent, "-"]
+    assert arriving[1:] == ["chajnantor", "completed", "11", sent, "-"]
+
+
+def test_one_transfer_is_shown_whole(sent, at):
+    (listed,) = at("transfer", "list", "--json").out.splitlines()
+    uuid = json.loads(listed)["uuid"]
+
+    shown, for_people = at("transfer", "show", uuid, "--json"), at("transfer", "show", uuid)
+
+    assert json.loads(shown.out) == json.loads(listed)
+    assert f"uuid           {uuid}\n" in for_people.out
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        (["--state", "completed"], 1),
+        (["--state", "failed"], 0),
+        (["--peer", "nersc", "--way", "out"], 1),
+        (["--way", "in", "--peer", "nersc"], 0),
+    ],
+)
+def test_transfers_are_chosen(sent, at, options, count):
+    assert at("transfer", "list", *options).out.count("\n") == count
+
+
+def test_more_transfers_than_asked_for_are_mentioned(sent, at, pair, tmp_path):
+    (tmp_path / "more").write_bytes(b"x")
+    connect(pair[0].url, user="admin", password=pair[0].password).upload(tmp_path / "more", "here/only")
+
+    listed = at("transfer", "list", "--way", "in", "-n", "1")
+
+    assert listed.out.count("\n") == 1
+    assert "There are more than 1" in listed.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["list", "--way", "sideways"], "sideways"),
+        (["list", "--state", "lost"], "lost"),
+        (["list", "--peer", "atlantis"], "no peer is called 'atlantis'"),
+        (["list", "-n", "0"], "--limit"),
+        (["show", "nothing/such"], "no transfer has the uuid 'nothing/such'"),
+    ],
+)
+def test_what_the_caller_got_wrong_exits_2_with_words(at, arguments, words):
+    refused = at("transfer", *arguments)
+
+    assert (refused.code, refused.out) == (2, "")
+    assert words in refused.err
