@@ -12,6 +12,7 @@ from librarian.admin import reference
 from librarian.cli.terminal import run_app
 from librarian.client import Address, Librarian, LibrarianClient
 from librarian.client.connections import NamedConnection
+from librarian.settings import load_settings
 from librarian.settings.reference import rows as setting_rows
 from librarian.web.openapi import path_of
 from librarian.web.table import ALL_ROUTES
@@ -79,6 +80,15 @@ def test_every_setting_stands_in_its_section():
     ]
 
     assert missing == []
+
+
+def test_the_example_of_the_settings_can_be_read(tmp_path):
+    (example,) = blocks(PAGES / "settings.md", "toml")
+    (tmp_path / "site.toml").write_text(example.text)
+
+    settings = load_settings(tmp_path / "site.toml")
+
+    assert (settings.name, settings.stores[0].name, settings.rules[0].peer) == ("chajnantor", "fast", "nersc")
 
 
 def test_every_policy_stands_in_the_settings():

@@ -1,4 +1,7 @@
-"""The reference page of the settings, made from the models: ``python -m librarian.settings.reference``."""
+"""The reference page of the settings, made from the models.
+
+``python -m librarian.settings.reference > docs/reference/settings.md``
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import typing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
+from librarian.quantities import parse_size
 from librarian.settings.models import Settings
 
 if TYPE_CHECKING:
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 _HEAD = """\
 # Settings
+
+<!-- Written by `python -m librarian.settings.reference`; a test compares. Change the models, not this page. -->
 
 A TOML file, named with `--config` or `LIBRARIAN_CONFIG`; without one, everything has the default below. Every key
 can be overridden by an environment variable: `LIBRARIAN__NAME`, `LIBRARIAN__LIMITS__WORKERS` (sections joined by two
@@ -44,6 +50,9 @@ name = "everything"
 peer = "nersc"
 ```
 """
+#: Units, the largest first; ``quantities`` reads the same.
+_SPANS: Final = {"days": 86_400, "h": 3_600, "min": 60}
+_SIZES: Final = {"TiB": 1024**4, "GiB": 1024**3, "MiB": 1024**2, "KiB": 1024}
 #: What the defaults depend on, in words.
 _SPECIAL_DEFAULTS = {
     "name": "this machine's short name",
@@ -86,7 +95,8 @@ def page() -> str:
 
 def _rows_of(model: type[BaseModel], section: str) -> Iterator[SettingRow]:
     nested: list[tuple[str, type[BaseModel]]] = []
-    for key, field in model.model_fields.items():
+    # What a model takes over from another comes first in it; a reader looks for the name first.
+    for key, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "name"):
         inner, is_list = _model_in(field.annotation)
         place = f"{section}.{key}".lstrip(".")
         if inner is not None:
@@ -94,7 +104,7 @@ def _rows_of(model: type[BaseModel], section: str) -> Iterator[SettingRow]:
         yield SettingRow(
             section=section,
             key=key,
-            kind="tables" if is_list and inner else "table" if inner else _kind(field.annotation),
+            kind="tables" if is_list and inner else "table" if inner else _kind_of(field),
             default=_default(field, place.replace("[", "").replace("]", "")),
             description=(field.description or "").replace("|", "\\|"),
         )
@@ -107,6 +117,16 @@ def _model_in(annotation: object) -> tuple[type[BaseModel] | None, bool]:
         if isinstance(candidate, type) and issubclass(candidate, BaseModel):
             return candidate, typing.get_origin(annotation) is tuple
     return None, False
+
+
+def _kind_of(field: FieldInfo) -> str:
+    return "size" if _is_size(field) else _kind(field.annotation)
+
+
+def _is_size(field: FieldInfo) -> bool:
+    # pydantic takes the outermost annotation apart; one within a union stays whole.
+    hidden = [part for union in typing.get_args(field.annotation) for part in typing.get_args(union)]
+    return any(isinstance(each, BeforeValidator) and each.func is parse_size for each in (*field.metadata, *hidden))
 
 
 def _kind(annotation: object) -> str:
@@ -131,10 +151,18 @@ def _default(field: FieldInfo, place: str) -> str:
     if isinstance(value, BaseModel) or value in (None, ()):
         return "–"
     if isinstance(value, timedelta):
-        return str(value) if value else "0"
+        return f"`{_in_units(int(value.total_seconds()), _SPANS, 's')}`"
+    if _is_size(field):
+        return f"`{_in_units(value, _SIZES, 'B')}`"
     if isinstance(value, bool):
         return str(value).lower()
     return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
+
+
+def _in_units(count: int, units: dict[str, int], smallest: str) -> str:
+    """*count* in the largest of *units* that leaves no fraction."""
+    unit = next((unit for unit, size in units.items() if count and count % size == 0), None)
+    return f"{count} {smallest}" if unit is None else f"{count // units[unit]} {unit}"
 
 
 if __name__ == "__main__":
