@@ -138,6 +138,17 @@ async def test_a_packed_body_is_refused_before_it_is_unpacked(server):
     )
 
     assert b" 400 " in answer
+    assert "Content-Encoding" in problem_in(answer)["remedy"]
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("POST", "/nowhere", 404), ("PUT", "/stream", 401)])
+async def test_a_packed_body_of_what_is_refused_is_never_unpacked(server, method, path, status, caplog):
+    headers = {"Content-Length": "10", "Content-Encoding": "gzip", "Authorization": "Basic nonsense"}
+
+    answer = await raw_exchange(server, head(method, path, **headers), b"0123456789")
+
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert "Traceback" not in caplog.text
 
 
 async def test_who_waits_to_be_invited_is_refused_before_sending(server):

@@ -104,7 +104,7 @@ def adapt(route: Route, site: Site, *, everybody_is: Account | None) -> Handler:
 
 
 def _refuse_encoding(request: web.Request) -> None:
-    # aiohttp would unpack it silently: a few bytes could become gigabytes, and sizes would not be those promised.
+    # Nothing is unpacked here: a few bytes could become gigabytes, and sizes would not be those promised.
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":
         raise BadRequest(f"the body is encoded as {encoding[:40]!r}", remedy="Send it without Content-Encoding.")

@@ -35,6 +35,8 @@ def make_runner(
         max_line_size=LINE_BYTES,
         max_field_size=LINE_BYTES,
         keepalive_timeout=75,
+        # aiohttp would unpack even what is refused and thrown away: a few bytes from anybody become gigabytes.
+        auto_decompress=False,
         handler_cancellation=False,
         shutdown_timeout=patience.total_seconds(),
         lingering_time=lingering.total_seconds(),
