@@ -13,10 +13,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from librarian.names import FileName, MemberPath, StoreName, Token
     from librarian.states import Kind
 
+T = TypeVar("T")
 
 #: How long a store may be silent before it counts as hung.
 ANSWER_TIMEOUT: Final = timedelta(seconds=30)
@@ -242,10 +243,22 @@ class Store(ABC):
         """Bytes present per member (None: the payload itself is a file), for resuming."""
 
     @abstractmethod
+    async def read(self, work: Callable[[], T]) -> T:
+        """Do *work*, which blocks on this store's disk, in the store's own threads: a hung store holds up no other.
+
+        Raises
+        ------
+        StoreUnavailable
+            It does not answer; *work* may still be under way.
+        LibrarianError
+            What *work* raised, an OSError as what it means for the store.
+        """
+
+    @abstractmethod
     def published_member(self, name: FileName, member: MemberPath | None) -> Path:
         """A path to open for reading; refuses to leave the root through links.
 
-        Blocks on the disk: call it in a thread, or better ``open_published``, which has the store's own.
+        Blocks on the disk: call it through ``read``.
 
         Raises
         ------

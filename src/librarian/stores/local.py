@@ -150,6 +150,9 @@ class LocalStore(base.Store):
             with ground.stand(self._spec, footing, trip) as here:
                 return work(here)
 
+        return await self._ride(what, ride, pace=pace)
+
+    async def _ride(self, what: str, ride: Callable[[Trip], T], *, pace: Pace) -> T:
         try:
             return await self._lane.run(ride, pace=pace)
         except OSError as error:
@@ -241,6 +244,12 @@ class LocalStore(base.Store):
     async def make_book_directories(self, token: Token, directories: Sequence[MemberPath]) -> None:
         """See ``Store.make_book_directories``."""
         await self._run("make a book", lambda here: writing.make_book(here, token, directories))
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """See ``Store.read``."""
+        guard.forbid_io_in_transaction("read")
+        self._require_footing()
+        return await self._ride("read", lambda _: work(), pace=Pace.QUICK)
 
     def published_member(self, name: FileName, member: MemberPath | None) -> Path:
         """See ``Store.published_member``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from librarian.web.tarring import Entry, tar_pieces
 from librarian.wire.files import ContentQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     from librarian.catalog.records import File, InstanceRecord
@@ -209,45 +210,52 @@ async def _send_bytes(
     if request.method == "HEAD":
         await response.prepare(request)
         return response
-    descriptor = await asyncio.to_thread(_open_for_reading, source.store, source.file.name, member)
+    store = source.store
+    descriptor = await store.read(partial(_open_for_reading, store, source.file.name, member))
     try:
-        await _refuse_other_size(descriptor, source.file.name, size)
+        found = (await store.read(partial(os.fstat, descriptor))).st_size
+        if found != size:
+            raise StoreUnavailable(
+                f"the copy of {source.file.name!r} has {found:,} bytes instead of {size:,}",
+                remedy="The copy is damaged: another must take its place.",
+            )
         await response.prepare(request)
-        await _copy_span(response, descriptor, span)
+        await _copy_span(response, store, descriptor, span)
     finally:
-        await asyncio.to_thread(os.close, descriptor)
+        _in_passing(partial(os.close, descriptor))
     await response.write_eof()
     return response
 
 
-async def _refuse_other_size(descriptor: int, name: str, size: int) -> None:
-    found = (await asyncio.to_thread(os.fstat, descriptor)).st_size
-    if found != size:
-        raise StoreUnavailable(
-            f"the copy of {name!r} has {found:,} bytes instead of {size:,}",
-            remedy="The copy is damaged: another must take its place.",
-        )
-
-
-async def _copy_span(response: web.StreamResponse, descriptor: int, span: _Span) -> None:
+async def _copy_span(response: web.StreamResponse, store: Store, descriptor: int, span: _Span) -> None:
     """Write a span, reading the next chunk while the last one is on its way."""
+
+    async def read(at: int) -> bytes:
+        chunk: bytes = await store.read(partial(os.pread, descriptor, min(CHUNK, span.end - at), at))
+        return chunk
+
     at = span.start
     reading: asyncio.Future[bytes] | None = None
     try:
         while at < span.end or reading is not None:
-            chunk = await (reading or asyncio.to_thread(os.pread, descriptor, min(CHUNK, span.end - at), at))
+            chunk = await (reading or read(at))
             at += len(chunk)
             if not chunk:
                 raise ConnectionAbortedError("a copy became shorter while it was sent")
             reading = None
             if at < span.end:
-                reading = asyncio.ensure_future(asyncio.to_thread(os.pread, descriptor, min(CHUNK, span.end - at), at))
+                reading = asyncio.ensure_future(read(at))
             await response.write(chunk)
     finally:
         if reading is not None:
             # The descriptor is closed by the caller: no thread may read from it then.
-            with suppress(OSError, asyncio.CancelledError):
+            with suppress(LibrarianError, asyncio.CancelledError):
                 await asyncio.shield(reading)
+
+
+def _in_passing(work: Callable[[], object]) -> None:
+    """Do *work*, which no disk can make fail but a dead mount may hold up, where nobody waits for it."""
+    threading.Thread(target=work, name="in passing", daemon=True).start()
 
 
 async def _send_tar(request: web.Request, source: _Source) -> web.StreamResponse:
@@ -263,17 +271,23 @@ async def _send_tar(request: web.Request, source: _Source) -> web.StreamResponse
         return response
     pieces = tar_pieces(top, _entries(source), at=source.file.created_at)
     # The first piece comes before the headers: a store that is away can still be told in an answer.
-    piece = await asyncio.to_thread(next, pieces, None)
-    await response.prepare(request)
+    read = partial(source.store.read, partial(next, pieces, None))
     try:
+        piece = await read()
+        await response.prepare(request)
         while piece is not None:
             await response.write(piece)
-            piece = await asyncio.to_thread(next, pieces, None)
-    except LibrarianError as error:
-        # Headers are out: a stream that is cut off is the only way left to say that it is not whole.
-        raise ConnectionAbortedError(error.message) from error
+            piece = await read()
+    finally:
+        _in_passing(partial(_close, pieces))
     await response.write_eof()
     return response
+
+
+def _close(pieces: Generator[bytes]) -> None:
+    # One that is still being read, on a dead mount, closes itself when it ends.
+    with suppress(ValueError):
+        pieces.close()
 
 
 def _entries(source: _Source) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from librarian.errors import SizeMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from datetime import datetime
 
 #: Bytes per piece: many small members share one, a large member fills many.
@@ -34,7 +34,7 @@ class Entry:
     open: Callable[[], int]
 
 
-def tar_pieces(top: str, entries: Iterable[Entry], *, at: datetime) -> Iterator[bytes]:
+def tar_pieces(top: str, entries: Iterable[Entry], *, at: datetime) -> Generator[bytes]:
     """The tar stream of a book whose top directory is called *top*, in pieces of about one mebibyte.
 
     Blocks on the disk: run each step in a thread.
