@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import ssl
+import threading
 import uuid
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from librarian.settings.models import Settings, StoreSettings, TlsSettings
 
+log = logging.getLogger(__name__)
+
+#: The folders of a store that say nothing for so long are left to the running server.
+LONGEST_LOOK: Final = timedelta(seconds=5)
 _SCHEMES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
@@ -23,12 +32,14 @@ def problems_of(settings: Settings) -> list[str]:
     """Everything for which *settings* cannot work; empty when they can.
 
     Paths are probed for real (a rename from staging to root), with nothing left behind. Folders that do not exist
-    yet only need a parent in which they can be made.
+    yet only need a parent in which they can be made. A store that does not answer is no reason not to start: the
+    server tells of it, and works with the others.
     """
     problems = [*_network(settings), *_database(settings), *_files(settings), *_rules(settings)]
-    for store in settings.stores:
-        problems += _store(store)
-    return [*problems, *_overlaps(settings)]
+    looks = _look_at(settings.stores)
+    for look in looks:
+        problems += look.problems
+    return [*problems, *_overlaps(settings.stores, looks)]
 
 
 def _network(settings: Settings) -> Iterator[str]:
@@ -116,6 +127,48 @@ def _rules(settings: Settings) -> Iterator[str]:
             yield f"rules.{rule.name}: the peer is this site itself"
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What a look at the folders of a store found: where they really are, and what is wrong with them."""
+
+    name: str
+    root: Path
+    staging: Path
+    problems: list[str]
+
+
+def _look_at(stores: Sequence[StoreSettings]) -> list[_Look]:
+    """Look at every store at once, each in a thread that a dead mount may keep; a dead one is left out."""
+    asked = [(store, _ask(store)) for store in stores]
+    looks = []
+    for store, answer in asked:
+        try:
+            looks.append(answer.result(min(store.answer_timeout, LONGEST_LOOK).total_seconds()))
+        except OSError as error:
+            log.warning("Cannot look at the folders of store %s: %s", store.name, str(error) or "they do not answer")
+    return looks
+
+
+def _ask(store: StoreSettings) -> Future[_Look]:
+    answer: Future[_Look] = Future()
+
+    def look() -> None:
+        try:
+            answer.set_result(
+                _Look(
+                    name=store.name,
+                    problems=list(_store(store)),
+                    root=store.root.resolve(),
+                    staging=store.staging.resolve(),
+                )
+            )
+        except OSError as error:
+            answer.set_exception(error)
+
+    threading.Thread(target=look, name=f"look at {store.name}", daemon=True).start()
+    return answer
+
+
 def _store(store: StoreSettings) -> Iterator[str]:
     place = f"stores.{store.name}"
     absolute = [(key, path) for key, path in (("root", store.root), ("staging", store.staging))]
@@ -157,20 +210,19 @@ def _unmovable(store: StoreSettings) -> str | None:
     return None
 
 
-def _overlaps(settings: Settings) -> Iterator[str]:
-    for one, other in combinations(settings.stores, 2):
+def _overlaps(stores: Sequence[StoreSettings], looks: Sequence[_Look]) -> Iterator[str]:
+    for one, other in combinations(stores, 2):
         if one.name == other.name:
             yield f"stores: the name {one.name!r} is given twice"
-        for a, b in ((one.root, other.root), (one.root, other.staging), (one.staging, other.root)):
-            if _inside(a, b) or _inside(b, a):
-                yield f"stores: {one.name!r} and {other.name!r} share {a if _inside(a, b) else b}"
-        if one.staging.resolve() == other.staging.resolve():
-            yield f"stores: {one.name!r} and {other.name!r} share the staging {one.staging}"
-    for store in settings.stores:
-        published = store.staging.resolve().parts[len(store.root.resolve().parts) :]
-        if _inside(store.staging, store.root) and not (published and published[0].startswith(".librarian")):
-            yield f"stores.{store.name}: staging lies among the published names; put it beside the root"
-
-
-def _inside(inner: Path, outer: Path) -> bool:
-    return inner.resolve().is_relative_to(outer.resolve())
+    for here, there in combinations(looks, 2):
+        for a, b in ((here.root, there.root), (here.root, there.staging), (here.staging, there.root)):
+            if a.is_relative_to(b) or b.is_relative_to(a):
+                yield f"stores: {here.name!r} and {there.name!r} share {a if a.is_relative_to(b) else b}"
+        if here.staging == there.staging:
+            yield f"stores: {here.name!r} and {there.name!r} share the staging {here.staging}"
+    for look in looks:
+        if not look.staging.is_relative_to(look.root):
+            continue
+        below = look.staging.relative_to(look.root).parts
+        if not (below and below[0].startswith(".librarian")):
+            yield f"stores.{look.name}: staging lies among the published names; put it beside the root"
