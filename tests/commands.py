@@ -8,14 +8,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from typing import NamedTuple
 from unittest.mock import patch
 
 import pytest
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a command ended, and what it printed."""
 
     code: int

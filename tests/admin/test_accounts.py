@@ -184,7 +184,7 @@ async def typed(arguments, *answers):
     for answer in answers:
         while not screen.endswith(b": "):
             screen += await asyncio.to_thread(os.read, ours, 1024)
-        os.write(ours, f"{answer}\n".encode())
+        os.write(ours, answer.encode())
         screen += b"|"
     code = await asyncio.wait_for(process.wait(), 60)
     screen += os.read(ours, 4096)
@@ -195,7 +195,7 @@ async def typed(arguments, *answers):
 async def test_on_a_terminal_the_password_is_asked_for_twice_and_never_shown(server, log_in):
     command = ["--config", server.config, "account", "create", "typist", "--role", "reader"]
 
-    code, screen = await typed(command, PASSWORD, PASSWORD)
+    code, screen = await typed(command, f"{PASSWORD}\n", f"{PASSWORD}\n")
 
     assert code == 0
     assert "Created the account 'typist'" in screen
@@ -206,7 +206,18 @@ async def test_on_a_terminal_the_password_is_asked_for_twice_and_never_shown(ser
 async def test_a_password_that_was_mistyped_is_refused(server):
     command = ["--config", server.config, "account", "create", "hasty", "--role", "reader"]
 
-    code, screen = await typed(command, PASSWORD, f"{PASSWORD}?")
+    code, screen = await typed(command, f"{PASSWORD}\n", f"{PASSWORD}?\n")
 
     assert code == 2
     assert "the two passwords differ" in screen
+
+
+async def test_typing_no_password_at_all_is_refused(server):
+    control_d = "\x04"
+
+    code, screen = await typed(
+        ["--config", server.config, "account", "set", "admin", "--password-file", "-"], control_d
+    )
+
+    assert code == 2
+    assert "there is no password" in screen

@@ -1,59 +1,18 @@
-"""The commands as people and batch jobs run them: as processes, in pipes and on terminals."""
+"""The commands for people who bring, find and fetch files: what they do, print and answer."""
 
-import asyncio
 import json
-import os
-import pty
-import re
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from librarian.names import StoreName
 from tests.holding import hold
-from tests.site_fixtures import password_of
-
-LIBRARIAN = [sys.executable, "-W", "always", "-m", "librarian.cli"]
 
 
 @pytest.fixture
 def database_url(sqlite_url):
     """One database is enough: nothing here depends on which it is."""
     return sqlite_url
-
-
-@pytest.fixture
-def environment(working, tmp_path):
-    """What a user's shell holds."""
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(tmp_path),
-        "LIBRARIAN_URL": working.url,
-        "LIBRARIAN_USER": "uploader",
-        "LIBRARIAN_PASSWORD": password_of("uploader"),
-        "COLUMNS": "200",
-    }
-
-
-@pytest.fixture
-def run(environment, tmp_path):
-    """Run ``librarian`` in a pipe; returns its exit code, output and errors."""
-
-    async def start(*arguments, **changes):
-        process = await asyncio.create_subprocess_exec(
-            *LIBRARIAN,
-            *map(str, arguments),
-            cwd=tmp_path,
-            env=environment | changes,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 30)
-        return process.returncode, out.decode(), err.decode()
-
-    return start
 
 
 def published(working, name):
@@ -249,20 +208,6 @@ async def test_a_local_copy_that_differs_exits_4(working, run, source):
     assert "checksum" in err
 
 
-async def test_a_bug_exits_70_with_a_traceback(run, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import librarian.client.connections as c\n"
-        "def resolve(*a, **k): raise RuntimeError('boom')\n"
-        "c.resolve = resolve\n"
-    )
-
-    code, _, err = await run("ping", PYTHONPATH=str(tmp_path))
-
-    assert code == 70
-    assert "Traceback" in err
-    assert "RuntimeError: boom" in err
-
-
 async def test_a_refusal_in_json_has_its_code(run):
     code, out, err = await run("show", "--json", "absent")
 
@@ -280,88 +225,6 @@ async def test_of_many_each_failure_is_told(working, run, source):
     assert code == 2
     assert out.startswith("uploaded\t2026/y\t")
     assert "1 of 2 uploads failed" in err
-
-
-async def test_a_reader_that_has_seen_enough_is_no_error(working, environment, tmp_path):
-    for number in range(20):
-        await hold(working.site, f"f{number}", b"x")
-    command = " ".join([*LIBRARIAN, "search", "--all"])
-
-    process = await asyncio.create_subprocess_shell(
-        f"set -o pipefail; {command} | head -1",
-        executable="/bin/bash",
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await asyncio.wait_for(process.communicate(), 30)
-
-    assert (process.returncode, err) == (0, b"")
-    assert out.count(b"\n") == 1
-
-
-async def on_terminal(arguments, environment, folder, *, act=None):
-    """Run ``librarian`` on a terminal of its own; returns its exit code and everything it wrote there."""
-    ours, theirs = pty.openpty()
-    process = await asyncio.create_subprocess_exec(
-        *LIBRARIAN, *map(str, arguments), cwd=folder, env=environment | {"TERM": "xterm"}, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    written = bytearray()
-
-    def read():
-        try:
-            while chunk := os.read(ours, 4096):
-                written.extend(chunk)
-        except OSError:
-            # The last writer is gone: a terminal says so with EIO.
-            return
-
-    reading = asyncio.create_task(asyncio.to_thread(read))
-    if act is not None:
-        await act(process, written)
-    code = await asyncio.wait_for(process.wait(), 30)
-    await reading
-    os.close(ours)
-    return code, written.decode()
-
-
-async def test_a_terminal_shows_a_bar_and_then_the_result(working, environment, tmp_path, source, some_bytes):
-    path = source(some_bytes(16 * 1024**2))
-
-    code, written = await on_terminal(["upload", "--http", path, "large"], environment, tmp_path)
-
-    assert code == 0
-    assert "━" in written
-    assert re.search(r"large: uploaded and verified, file, 16\.8 MB, xxh3:[0-9a-f]{32}", written)
-
-
-async def test_a_terminal_shows_a_table(working, environment, tmp_path):
-    await hold(working.site, "2026/a [bold]", b"content")
-
-    code, written = await on_terminal(["search"], environment, tmp_path)
-
-    assert code == 0
-    assert "Name" in written
-    assert "2026/a [bold]" in written
-    assert "7 B" in written
-
-
-async def test_interrupting_exits_130_quickly(working, proxy, environment, tmp_path, source, some_bytes):
-    path = source(some_bytes(16 * 1024**2))
-    proxy.freeze()
-
-    async def interrupt(process, written):
-        while proxy.connections == 0:
-            await asyncio.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-
-    code, written = await on_terminal(
-        ["upload", "--http", path, "large"], environment | {"LIBRARIAN_URL": proxy.url}, tmp_path, act=interrupt
-    )
-
-    assert code == 130
-    assert "Traceback" not in written
 
 
 @pytest.mark.parametrize("command", ["upload", "search", "show", "where", "download", "verify", "ping", "serve"])

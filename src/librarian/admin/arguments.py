@@ -61,9 +61,12 @@ def read_secret(file: str, *, is_new: bool = False) -> SecretStr:
 
 
 def _ask(*, is_new: bool) -> str:
-    typed = getpass.getpass("Password: ")
-    if is_new and getpass.getpass("The same again: ") != typed:
-        raise BadRequest("the two passwords differ", remedy="Type the same twice.")
+    try:
+        typed = getpass.getpass("Password: ")
+        if is_new and getpass.getpass("The same again: ") != typed:
+            raise BadRequest("the two passwords differ", remedy="Type the same twice.")
+    except EOFError:
+        return ""
     return typed
 
 

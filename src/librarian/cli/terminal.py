@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import io
 import json
-import os
 import sys
 import time
 import traceback
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, NoReturn, ParamSpec, TypeVar
 
@@ -33,8 +31,9 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.table import Table
 
+from librarian.cli import streams
 from librarian.client.progress import OnProgress, Phase, Progress
-from librarian.errors import BadRequest, Bug, LibrarianError
+from librarian.errors import Bug, LibrarianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -75,13 +74,19 @@ class Column:
     is_number: bool = False
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        """Leave it to ``streams`` what it means that nobody reads: rich would end the command, whatever it does."""
+        raise BrokenPipeError
+
+
 class Terminal:
     """Where a command prints."""
 
     def __init__(self, *, is_json: bool = False) -> None:
         self.is_json = is_json
-        self.out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self.err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.out = _Screen(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.err = _Screen(file=sys.stderr, highlight=False, soft_wrap=True)
 
     def one(self, model: BaseModel | Mapping[str, object], *, text: str) -> None:
         """Print one result: as JSON, else *text* as it is."""
@@ -92,14 +97,7 @@ class Terminal:
 
     def line(self, text: str) -> None:
         """Print one line of a result, exactly as it is; ends the command where nobody reads any more."""
-        try:
-            print(text, file=sys.stdout)
-        except BrokenPipeError:
-            let_go_of_results()
-            raise SystemExit(0) from None
-        except OSError as error:
-            let_go_of_results()
-            raise _unwritten(error) from error
+        streams.print_result(text)
 
     def size(self, size: int) -> str:
         """*size* in bytes: for people on a terminal, else the number."""
@@ -134,7 +132,7 @@ class Terminal:
 
     def note(self, text: str) -> None:
         """Say something that is no result, to standard error; whether anybody reads it does not matter."""
-        with suppress(OSError):
+        with streams.beside_results():
             self.err.print(escape(text))
 
     def _json(self, model: BaseModel | Mapping[str, object]) -> None:
@@ -239,7 +237,8 @@ class _ExitCodes:
             say_refusal(error, is_json=self._is_json)
             raise SystemExit(error.exit_code)
         if isinstance(error, Exception):
-            traceback.print_exception(error)
+            with streams.beside_results():
+                traceback.print_exception(error)
             bug = Bug(
                 f"librarian itself went wrong: {type(error).__name__}: {error}",
                 remedy="Report it with the lines above.",
@@ -250,7 +249,7 @@ class _ExitCodes:
 
 def say_refusal(error: LibrarianError, *, is_json: bool) -> None:
     """Print what went wrong and what can be done, to standard error; whether anybody reads it does not matter."""
-    with suppress(OSError):
+    with streams.beside_results():
         _say_refusal(error, is_json=is_json)
 
 
@@ -265,51 +264,23 @@ def _say_refusal(error: LibrarianError, *, is_json: bool) -> None:
         }
         print(json.dumps(problem, ensure_ascii=False, default=str), file=sys.stderr)
         return
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _Screen(stderr=True, highlight=False, soft_wrap=True)
     console.print(f"[bold red]Error:[/] {escape(error.message)}")
     if error.remedy:
         console.print(f"  {escape(error.remedy)}")
 
 
-def let_go_of_results() -> None:
-    """Write no more results: whoever read them has gone, and the interpreter must not complain of that at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
-def _unwritten(error: OSError) -> BadRequest:
-    return BadRequest(f"cannot write the results: {error.strerror}", remedy="Check where they are sent to.")
-
-
-def _flush_results() -> None:
-    if sys.stdout is None:  # it was closed before we started
-        return
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        let_go_of_results()
-    except OSError as error:
-        let_go_of_results()
-        raise _unwritten(error) from error
-
-
-def _take_any_text() -> None:
-    """Let no text make printing fail: a path may hold bytes that are no text, a terminal may lack a name's letters."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            is_exact = stream is sys.stdout and stream.encoding == "utf-8"
-            stream.reconfigure(errors="surrogateescape" if is_exact else "backslashreplace")
-
-
 def run_app(app: typer.Typer, name: str) -> NoReturn:
     """Run a command line and exit with its code: 0 done, 2 caller, 3 unavailable, 4 integrity, 70 bug."""
-    _take_any_text()
+    streams.take_any_text()
     with _ExitCodes(sys.argv[1:]):
         try:
             app(prog_name=name)
+        except SystemExit as end:
+            # typer and rich end so when nobody reads their help any more; no failure of ours has this code.
+            raise SystemExit(0 if end.code == 1 else end.code) from None
         finally:
-            _flush_results()
+            streams.flush_results()
     sys.exit(0)
 
 

@@ -80,10 +80,10 @@ def resolve(
     is_plain_allowed = named.allow_plain_http or given.get("LIBRARIAN_ALLOW_PLAIN_HTTP", "") in ("1", "true", "yes")
     secret = password if password is not None else _password_of(named)
     if secret is None and named.user is None:
-        secret = given.get("LIBRARIAN_PASSWORD")
+        secret = given.get("LIBRARIAN_PASSWORD") or None
     address = Address.parse(
         named.url,
-        user=user or named.user or given.get("LIBRARIAN_USER"),
+        user=user or named.user or given.get("LIBRARIAN_USER") or None,
         password=secret,
         ca_file=named.ca.expanduser() if named.ca else _optional_path(given.get("LIBRARIAN_CA")),
     )
