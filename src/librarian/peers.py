@@ -25,6 +25,7 @@ from librarian.guard import forbid_io_in_transaction
 from librarian.names import SiteName, StoreName
 from librarian.timing import retry_delay
 from librarian.wire.clones import (
+    LATEST_EPOCH,
     AskContent,
     AskStates,
     CloneStates,
@@ -51,9 +52,6 @@ LONGEST_REST: Final = timedelta(minutes=1)
 SILENCE: Final = timedelta(seconds=30)
 #: While bytes arrive, a peer may be busy writing them for this long before it answers.
 CONTENT_SILENCE: Final = timedelta(minutes=5)
-#: Epochs are milliseconds since 1970, or a little more. One of the year 3000 is nonsense, and were it believed, we
-#: would have to go beyond it with every other peer as well.
-LATEST_EPOCH: Final = 32_503_680_000_000
 #: How soon a peer that was away is called once it has called us, in seconds.
 SOON: Final = 0.5
 CONNECTIONS: Final = 12
@@ -216,7 +214,8 @@ class Neighbours:
                 f"{peer} answered other notices than were sent",
                 remedy="Check that the peer's URL leads to a librarian, and its version.",
             )
-        if answers.seen_epoch > max(notices.epoch, LATEST_EPOCH):
+        if answers.seen_epoch > LATEST_EPOCH:
+            # Were it believed, we would have to go beyond it, with every other peer as well.
             raise PeerUnavailable(
                 f"{peer} says that it has heard of us in the epoch {answers.seen_epoch}, which cannot be",
                 remedy="Check what that site answers; nothing that it says is believed.",
@@ -259,13 +258,13 @@ class Neighbours:
         return await line.request("GET", "/site", answer=OfferedSite, silence=SILENCE, patience=timedelta(0))
 
     async def has_changed(self, peer: Peer, *, every: timedelta) -> bool:
-        """Whether *peer* offers other entry points than those pinned; asked at most once in *every*."""
+        """Whether *peer* offers entry points that were not pinned; asked at most once in *every*."""
         last = self._checked.get(peer.name)
         if last is not None and time.monotonic() - last < every.total_seconds():
             return False
         offered = await self.look_again(peer.name)
         self._checked[peer.name] = time.monotonic()
-        return set(await usable_entry_points(offered)) != set(peer.entry_points)
+        return is_changed(peer.entry_points, offered=await usable_entry_points(offered))
 
     async def _line(self, peer: SiteName) -> Connection:
         forbid_io_in_transaction("call a peer")
@@ -289,6 +288,14 @@ class Neighbours:
         await connection.__aenter__()
         self._lines[peer] = connection
         return connection
+
+
+def is_changed(pinned: Sequence[EntryPoint], *, offered: Sequence[EntryPoint]) -> bool:
+    """Whether a peer offers anything that was not pinned.
+
+    What it does not offer now may be a store that is away for a while: nothing goes there, and nobody need look.
+    """
+    return not set(offered) <= set(pinned)
 
 
 async def usable_entry_points(offered: OfferedSite) -> tuple[EntryPoint, ...]:

@@ -6,6 +6,7 @@ Called within the transaction that records the arrival, after the File and Insta
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -109,7 +110,7 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     """
     if not arrivals:
         return False
-    await tx.outbox.put([held_note(a.peer_id, a, store=a.store) for a in arrivals if a.peer_id is not None])
+    await tell_held(tx, [held_note(a.peer_id, a, store=a.store) for a in arrivals if a.peer_id is not None])
     rules = await tx.rules.in_force()
     if not rules:
         return False
@@ -171,6 +172,20 @@ class _HeldFile(Protocol):
 def held_note(peer: PeerId, file: _HeldFile, *, store: str = "") -> Note:
     """The notice to *peer* that we hold *file*: present, verified, kept."""
     return note(peer, file.name, "held", Assertion(name=file.name, size=file.size, checksum=file.checksum, store=store))
+
+
+async def tell_held(tx: Transaction, notes: Iterable[Note]) -> None:
+    """Tell peers of files that they have offered to us.
+
+    One that refused to hear of a file before, since it did not know it then, knows it now: what was set aside must
+    not stand in the way.
+    """
+    by_peer: defaultdict[PeerId, list[Note]] = defaultdict(list)
+    for each in notes:
+        by_peer[each.peer_id].append(each)
+    for peer, told in by_peer.items():
+        await tx.outbox.forget(peer, [each.subject for each in told])
+        await tx.outbox.put(told)
 
 
 def _dues_of(arrival: Arrived, rules: Iterable[Rule], *, now: datetime) -> Iterable[NewDue]:

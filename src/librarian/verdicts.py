@@ -164,7 +164,7 @@ async def _write(tx: Transaction, bench: _Bench) -> list[Incoming]:
                 if row.peer_id is not None
             ],
         )
-    await tx.outbox.put(bench.notes)
+    await replication.tell_held(tx, bench.notes)
     return await tx.incoming.open(bench.openings)
 
 

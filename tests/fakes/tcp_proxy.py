@@ -34,7 +34,9 @@ class TcpProxy:
     answers: int = 0
     _lost_answer: int | None = None
     _is_down: bool = False
+    _freeze_up: int | None = None
     _may_pass: asyncio.Event = field(default_factory=asyncio.Event)
+    _froze: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def cut_after_upload(self, count: int) -> None:
@@ -61,6 +63,15 @@ class TcpProxy:
     def freeze(self) -> None:
         """Let no more bytes pass; connections stay open."""
         self._may_pass.clear()
+
+    def freeze_after_upload(self, count: int) -> None:
+        """Freeze when the *count*-th byte from now on has come up."""
+        self._froze.clear()
+        self._freeze_up = self.bytes_up + count
+
+    async def frozen(self) -> None:
+        """Wait until so many bytes have come up."""
+        await self._froze.wait()
 
     def thaw(self) -> None:
         """Let bytes pass again."""
@@ -112,6 +123,10 @@ class TcpProxy:
                     return True
                 writer.write(chunk)
                 await writer.drain()
+                if self._freeze_up is not None and self.bytes_up >= self._freeze_up:
+                    self._freeze_up = None
+                    self.freeze()
+                    self._froze.set()
         return False
 
     async def _pass_down(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Integer, and_, cast, delete, exists, func, literal, or_, select, update
+from sqlalchemy import Integer, and_, case, cast, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
@@ -33,6 +33,9 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
+
+    from sqlalchemy import ColumnElement, Subquery
+    from sqlalchemy.orm import InstrumentedAttribute
 
 _LIVE = ("initiated", "ongoing", "staged", "ingesting")
 
@@ -84,12 +87,31 @@ def due_subject(peer: PeerId) -> str:
     return f"due:{peer}"
 
 
+def _is_on_its_way(
+    peer: ColumnElement[int] | InstrumentedAttribute[int] | InstrumentedAttribute[int | None],
+    file: ColumnElement[int] | InstrumentedAttribute[int],
+) -> tuple[ColumnElement[bool], ...]:
+    """An engine works on a transfer of the file to the peer, or has delivered it."""
+    return (
+        OutgoingRow.peer_id == peer,
+        OutgoingRow.file_id == file,
+        rows.one_of(OutgoingRow.state, *_LIVE),
+        or_(OutgoingRow.batch_id.is_not(None), OutgoingRow.state == TransferState.STAGED),
+    )
+
+
+def _state_of(owed: Subquery) -> ColumnElement[str]:
+    is_on_its_way = exists().where(*_is_on_its_way(owed.c.peer_id, owed.c.file_id))
+    return case((is_on_its_way, DueState.SENDING.value), else_=DueState.DUE.value)
+
+
 class CopiesDue(Repository):
     """Copies that files still owe."""
 
     async def owe(self, dues: Sequence[NewDue]) -> int:
         """Write *dues*, except where the peer holds the file or gave it to us; returns how many are new.
 
+        What is on its way already (for another rule, or for this one before it changed) is not due a second time.
         A repeat writes nothing.
         """
         if not dues:
@@ -124,7 +146,7 @@ class CopiesDue(Repository):
                     owed.c.rule_id,
                     owed.c.peer_id,
                     owed.c.size,
-                    literal(DueState.DUE.value),
+                    _state_of(owed),
                     owed.c.at,
                     literal(now),
                 ).where(~is_held_there, ~came_from_there),
@@ -283,12 +305,7 @@ class CopiesDue(Repository):
 
     async def reclaim(self) -> None:
         """Copies that were being offered when the process died are due again; those in a batch go on."""
-        in_a_batch = exists().where(
-            OutgoingRow.peer_id == CopyDueRow.peer_id,
-            OutgoingRow.file_id == CopyDueRow.file_id,
-            rows.one_of(OutgoingRow.state, *_LIVE),
-            or_(OutgoingRow.batch_id.is_not(None), OutgoingRow.state == TransferState.STAGED),
-        )
+        in_a_batch = exists().where(*_is_on_its_way(CopyDueRow.peer_id, CopyDueRow.file_id))
         await self._connection.execute(
             update(CopyDueRow)
             .where(CopyDueRow.state == DueState.SENDING, ~in_a_batch)

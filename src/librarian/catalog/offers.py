@@ -111,6 +111,20 @@ class Offers(Repository):
             {"touched": rows.pack((token,) for token in tokens)},
         )
 
+    async def settle(self, ids: Sequence[TransferId], *, to: TransferState) -> None:
+        """Clones that are still open move to *to*; those that have moved since they were asked about are left."""
+        settled = self._table("settled", id=rows.BIGINT)
+        now = utc_now()
+        await self._connection.execute(
+            update(IncomingRow)
+            .where(
+                IncomingRow.id.in_(select(settled.c.id)),
+                rows.one_of(IncomingRow.state, TransferState.INITIATED, TransferState.ONGOING),
+            )
+            .values(state=to, next_try_at=now, progressed_at=now),
+            {"settled": rows.pack((id_,) for id_ in ids)},
+        )
+
     async def find(self, uuid: str) -> Incoming | None:
         """The newest arrival with this *uuid*, whoever minted it."""
         row = (

@@ -220,7 +220,10 @@ class Peers(Repository):
         await self._refuse_to_forget(peer)
         for table in (OutboxRow, CopyDueRow, OutgoingRow, BatchRow, RemoteInstanceRow):
             await self._connection.execute(delete(table).where(table.peer_id == peer))
-        await self._connection.execute(update(IncomingRow).where(IncomingRow.peer_id == peer).values(peer_id=None))
+        # Two peers may have chosen the same uuid; without them, what they sent is known by the tokens that we chose.
+        await self._connection.execute(
+            update(IncomingRow).where(IncomingRow.peer_id == peer).values(peer_id=None, uuid=IncomingRow.token)
+        )
         await self._connection.execute(delete(RuleRow).where(RuleRow.peer_id == peer))
         await self._connection.execute(delete(TallyRow).where(TallyRow.subject == f"due:{peer}"))
         await self._connection.execute(delete(PeerRow).where(PeerRow.id == peer))

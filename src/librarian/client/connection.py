@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 from urllib.parse import quote
+from weakref import WeakSet
 
 import aiohttp
 from pydantic import BaseModel, TypeAdapter
@@ -41,6 +43,8 @@ PATIENCE: Final = timedelta(seconds=30)
 #: Longest silence within one answer.
 SILENCE: Final = timedelta(seconds=60)
 CONNECT: Final = timedelta(seconds=10)
+#: How long closing waits for bytes that were written and that the other side has yet to take.
+CLOSING: Final = timedelta(seconds=1)
 #: No pause between two tries is longer.
 LONGEST_PAUSE: Final = timedelta(seconds=8)
 _JSON: Final = {"Content-Type": "application/json"}
@@ -87,6 +91,7 @@ class Connection:
         self._patience = patience
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         #: Requests sent so far, repeats included; for benchmarks and tests.
         self.requests = 0
 
@@ -109,7 +114,14 @@ class Connection:
     def _connector(self) -> aiohttp.BaseConnector:
         if self.address.socket is not None:
             return aiohttp.UnixConnector(path=short_path(self.address.socket), limit=self._connections)
-        return aiohttp.TCPConnector(ssl=self.address.tls, limit=self._connections, keepalive_timeout=30)
+        return aiohttp.TCPConnector(
+            ssl=self.address.tls, limit=self._connections, keepalive_timeout=30, socket_factory=self._new_socket
+        )
+
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        made = socket.socket(*address[:3])
+        self._sockets.add(made)
+        return made
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -119,8 +131,16 @@ class Connection:
     async def close(self) -> None:
         """Close every connection. A repeat does nothing."""
         session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        if session is None:
+            return
+        closing = asyncio.create_task(session.close(), name=f"close {self.address.url}")
+        await asyncio.wait([closing], timeout=CLOSING.total_seconds())
+        if not closing.done():
+            # What was written waits for a side that takes no more; it would wait for as long as that side is there.
+            for each in self._sockets:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+        await closing
 
     def url_of(self, path: str) -> str:
         """The full URL of *path*: below the API unless it is a full URL path of its own (``/healthz``)."""

@@ -11,14 +11,14 @@ from librarian.catalog.copies_due import Turn
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening
 from librarian.replication import Assertion, note
-from librarian.states import DueState, Settlement, TransferState, Way, settle
+from librarian.states import OPEN, DueState, Settlement, TransferState, Way, settle
 from librarian.tasks.base import Cadence
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import utc_now
 from librarian.wire.clones import AskStates, CloneStates
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from librarian.catalog.records import Incoming, Outgoing, Peer
@@ -75,8 +75,8 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         """Settle each; see ``states.settle``."""
         theirs = {state.uuid: state.state for state in result.offered}
         out: defaultdict[Settlement, list[Outgoing]] = defaultdict(list)
-        for transfer in plan.outgoing:
-            out[settle(transfer.state, theirs.get(transfer.uuid), Way.OUT)].append(transfer)
+        for transfer in await self._without_unowed(tx, plan, theirs):
+            out[_settle_out(transfer, theirs.get(transfer.uuid))].append(transfer)
         await self._settle_out(tx, plan.peer, out)
         theirs = {state.uuid: state.state for state in result.taken}
         into: defaultdict[Settlement, list[Incoming]] = defaultdict(list)
@@ -88,6 +88,27 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         """Whatever was settled goes on at once."""
         for bell in ("send", "deliver", "ingest"):
             self.site.bells.ring(bell)
+
+    async def _without_unowed(
+        self, tx: Transaction, plan: Doubts, theirs: Mapping[str, TransferState]
+    ) -> list[Outgoing]:
+        """The transfers in doubt, but those that no engine works on and no rule asks for any more: these end."""
+        dues = await tx.copies_due.of_files([t.file_id for t in plan.outgoing])
+        owed = {due.file_id for due in dues if due.peer == plan.peer.name}
+        unowed = {t.uuid: t for t in plan.outgoing if t.state is not TransferState.STAGED and t.file_id not in owed}
+        why = "no rule asks for it any more"
+        await tx.outgoing.end(
+            plan.peer.id,
+            [Ending(uuid=uuid, state=TransferState.CANCELLED, code="not_owed", reason=why) for uuid in unowed],
+        )
+        await tx.outbox.put(
+            [
+                note(plan.peer.id, t.uuid, "cancelled", Assertion(name=t.name, size=t.size, checksum=t.checksum))
+                for t in unowed.values()
+                if theirs.get(t.uuid) in OPEN
+            ]
+        )
+        return [t for t in plan.outgoing if t.uuid not in unowed]
 
     async def _settle_out(self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Outgoing]]) -> None:
         again = settled[Settlement.OFFER_AGAIN]
@@ -124,17 +145,24 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         )
 
     async def _settle_in(self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Incoming]]) -> None:
-        every = [t.token for each in settled.values() for t in each]
-        await tx.offers.ask_again(every, at=utc_now() + self.policy.reconcile_after)
-        await tx.incoming.advance([t.id for t in settled[Settlement.STAGE]], to=TransferState.STAGED)
+        waiting = [t.token for t in settled[Settlement.WAIT]]
+        await tx.offers.ask_again(waiting, at=utc_now() + self.policy.reconcile_after)
+        await tx.offers.settle([t.id for t in settled[Settlement.STAGE]], to=TransferState.STAGED)
         gone = settled[Settlement.CANCEL]
-        await tx.incoming.cancel([t.id for t in gone])
+        await tx.offers.settle([t.id for t in gone], to=TransferState.CANCELLED)
         await tx.events.tell(
             [
                 Happening(subject=t.name, what="clone cancelled", who=self.name, why=f"{peer.name} has ended it")
                 for t in gone
             ]
         )
+
+
+def _settle_out(transfer: Outgoing, theirs: TransferState | None) -> Settlement:
+    settlement = settle(transfer.state, theirs, Way.OUT)
+    # Bytes may come, think both sites; but what is asked about has no engine that would bring them.
+    is_stuck = settlement is Settlement.WAIT and transfer.state is TransferState.ONGOING and theirs in OPEN
+    return Settlement.OFFER_AGAIN if is_stuck else settlement
 
 
 def _why(transfer: Outgoing) -> str:

@@ -1,0 +1,193 @@
+"""Bad luck between two sites: whatever was lost, doubled or changed meanwhile, each file arrives once and is known."""
+
+import pytest
+
+from librarian import replication
+from librarian.catalog.records import EntryPoint
+from librarian.names import FileName
+from librarian.peers import is_changed
+from librarian.states import DueState, TransferState
+from tests.clone_fixtures import acquaint, party, until
+from tests.fakes.tcp_proxy import tcp_proxy
+from tests.holding import hold
+
+MIB = 1024**2
+
+
+@pytest.fixture
+async def far_pair(urls, tmp_path):
+    """chajnantor sends to nersc through a proxy that can do anything to the connection."""
+    async with (
+        party(urls[0], tmp_path / "a", "chajnantor") as sender,
+        party(urls[1], tmp_path / "b", "nersc") as receiver,
+        tcp_proxy(receiver.live.url) as proxy,
+    ):
+        await acquaint(sender, receiver, url=proxy.url)
+        yield sender, receiver, proxy
+
+
+async def test_a_peer_that_is_disabled_in_the_middle_gets_nothing_more_until_it_is_enabled(far_pair):
+    sender, receiver, proxy = far_pair
+    await sender.upload({"large": bytes(range(256)) * 4 * 24 * 1024, "small": b"s"})
+    proxy.freeze_after_upload(8 * MIB)
+    await sender.replicates_to(receiver)
+    await proxy.frozen()
+
+    await sender.live.call("PATCH", "/api/v1/peers/nersc", body={"is_enabled": False})
+    await no_engine_runs(sender)
+    proxy.thaw()
+    await sender.upload({"later": b"later"})
+    held_back = (await receiver.file("large"), {transfer.name for transfer in await sender.outgoing()})
+    await sender.live.call("PATCH", "/api/v1/peers/nersc", body={"is_enabled": True})
+
+    await sender.knows_copies_at(receiver, ["large", "small", "later"])
+    assert held_back == (None, {"large", "small"})
+    assert proxy.bytes_up < 36 * MIB
+
+
+async def no_engine_runs(sender) -> None:
+    async def is_idle() -> bool:
+        return not sender.site.engines["http"]._running
+
+    await until(is_idle)
+
+
+async def test_a_rule_that_comes_while_a_file_is_on_its_way_sends_it_no_second_time(far_pair):
+    sender, receiver, proxy = far_pair
+    await sender.upload({"large": bytes(range(256)) * 4 * 16 * 1024})
+    proxy.freeze_after_upload(4 * MIB)
+    await sender.replicates_to(receiver, name="first")
+    await proxy.frozen()
+
+    await sender.replicates_to(receiver, name="second", match=("l*",))
+    await is_walked(sender)
+    states = {due.rule: due.state for due in await sender.dues(["large"])}
+    proxy.thaw()
+
+    await sender.knows_copies_at(receiver, ["large"])
+    assert states == {"first": DueState.SENDING, "second": DueState.SENDING}
+    assert await batches_of(sender) == 1
+
+
+async def test_a_rule_that_changes_while_a_file_is_on_its_way_sends_it_no_second_time(far_pair):
+    sender, receiver, proxy = far_pair
+    await sender.upload({"large": bytes(range(256)) * 4 * 16 * 1024})
+    proxy.freeze_after_upload(4 * MIB)
+    await sender.replicates_to(receiver)
+    await proxy.frozen()
+
+    await sender.replicates_to(receiver, match=("la*",))
+    await is_walked(sender)
+    states = [due.state for due in await sender.dues(["large"])]
+    proxy.thaw()
+
+    await sender.knows_copies_at(receiver, ["large"])
+    assert states == [DueState.SENDING]
+    assert await batches_of(sender) == 1
+
+
+async def batches_of(sender) -> int:
+    async with sender.site.catalog.read() as tx:
+        return len(await tx.batches.with_ids([1, 2, 3]))
+
+
+async def is_walked(sender) -> None:
+    async def is_over() -> bool:
+        async with sender.site.catalog.read() as tx:
+            return await tx.rules.next_backfill() is None
+
+    await until(is_over)
+
+
+async def test_what_no_rule_asks_for_any_more_is_not_carried_on_for_ever(far_pair):
+    sender, receiver, proxy = far_pair
+    await sender.upload({"large": bytes(range(256)) * 4 * 8 * 1024})
+    proxy.freeze_after_upload(4 * MIB)
+    await sender.replicates_to(receiver)
+    await proxy.frozen()
+    async with sender.site.catalog.begin() as tx:
+        rule = await tx.rules.find("to-nersc")
+        await tx.rules.switch_off(rule.id)
+        await tx.copies_due.waive(rule.id)
+    # The source is gone as well: the engine cannot deliver it, and nobody will offer it again.
+    sender.site.stores.lookup("fast").path_of(FileName("large")).unlink()
+    proxy.go_down()
+    proxy.thaw()
+    proxy.come_up()
+
+    async def is_over() -> bool:
+        sent = {transfer.state for transfer in await sender.outgoing()}
+        taken = {transfer.state for transfer in await receiver.incoming() if transfer.peer_id is not None}
+        return sent == {TransferState.CANCELLED} and taken == {TransferState.CANCELLED}
+
+    await until(is_over)
+    assert await sender.alerts() == ()
+
+
+async def test_a_held_notice_that_was_refused_once_does_not_hide_the_copy_for_ever(pair):
+    sender, receiver = pair
+    await hold(receiver.site, "one", b"one")
+    await tell_of(receiver, sender, "one")
+
+    async def is_refused() -> bool:
+        return any("refuses-notices" in alert.cause for alert in await receiver.alerts())
+
+    await until(is_refused)
+    await sender.replicates_to(receiver)
+    await sender.upload({"one": b"one"})
+
+    await sender.knows_copies_at(receiver, ["one"])
+    assert await sender.dues(["one"]) == ()
+
+
+async def test_a_copy_that_comes_anew_is_told_although_an_older_notice_was_refused(pair):
+    sender, receiver = pair
+    await hold(receiver.site, "two", b"two")
+    await tell_of(receiver, sender, "two")
+
+    async def is_refused() -> bool:
+        return any("refuses-notices" in alert.cause for alert in await receiver.alerts())
+
+    await until(is_refused)
+    await lose(receiver, "two")
+    await sender.replicates_to(receiver)
+    await sender.upload({"two": b"two"})
+
+    await sender.knows_copies_at(receiver, ["two"])
+
+
+async def tell_of(receiver, sender, name) -> None:
+    """A notice about a file that the sender never offered, as when its catalog was restored from a backup."""
+    async with receiver.site.catalog.begin() as tx:
+        peer = await tx.peers.get(sender.name)
+        file = (await tx.files.named([FileName(name)]))[FileName(name)]
+        await tx.outbox.put([replication.held_note(peer.id, file)])
+    receiver.site.bells.ring("deliver")
+
+
+async def lose(party_, name) -> None:
+    from sqlalchemy import delete
+
+    from librarian.catalog.schema import InstanceRow
+
+    async with party_.site.catalog.begin() as tx:
+        await tx._connection.execute(delete(InstanceRow))
+    party_.site.stores.lookup("fast").path_of(FileName(name)).unlink()
+
+
+POINTS = (
+    EntryPoint(store="fast", engine="http", address="", staging=""),
+    EntryPoint(store="fast", engine="local", address="", staging="/mnt/fast"),
+)
+
+
+def test_a_peer_whose_store_is_away_for_a_while_has_not_changed():
+    assert not is_changed(POINTS, offered=POINTS[:1])
+    assert not is_changed(POINTS, offered=())
+
+
+@pytest.mark.parametrize(("store", "staging"), [("slow", "/mnt/fast"), ("fast", "/mnt/elsewhere")])
+def test_a_peer_that_offers_something_else_has_changed(store, staging):
+    other = EntryPoint(store=store, engine="local", address="", staging=staging)
+
+    assert is_changed(POINTS, offered=(*POINTS, other))
