@@ -129,11 +129,13 @@ class Doorkeeper:
         trusted_proxies: Sequence[str] = (),
         hasher: PasswordHasher | None = None,
         throttle: Throttle | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._catalog = catalog
         self._addresses = Addresses(trusted_proxies)
         self._hasher = hasher or PasswordHasher()
         self._throttle = throttle or Throttle()
+        self._clock = clock
         self._key = secrets.token_bytes(32)
         self._logins: dict[str, _Login] = {}
         self._gate = asyncio.Semaphore(HASHES_AT_ONCE)
@@ -163,7 +165,9 @@ class Doorkeeper:
         known = self._cached(name, password)
         if known is not None:
             return known
-        return await self._verify(name, password, address=self._addresses.of(request))
+        # Whoever was let in before is verified anew, however many others guess meanwhile.
+        is_known = self._login(name, password) is not None
+        return await self._verify(name, password, address=self._addresses.of(request), is_known=is_known)
 
     def forget(self, name: str) -> None:
         """The account called *name* has changed: its next call is verified anew."""
@@ -180,31 +184,36 @@ class Doorkeeper:
     def _mac(self, name: str, password: str, version: int) -> bytes:
         return hmac.digest(self._key, f"{version}\0{name}\0{password}".encode("utf-8", "surrogatepass"), "sha256")
 
-    def _cached(self, name: str, password: str) -> Account | None:
+    def _login(self, name: str, password: str) -> _Login | None:
+        """The login that was verified before with these credentials, however long ago."""
         login = self._logins.get(name)
-        if login is None or login.ends_at < time.monotonic():
+        if login is None or not hmac.compare_digest(login.mac, self._mac(name, password, login.account.version)):
             return None
-        if not hmac.compare_digest(login.mac, self._mac(name, password, login.account.version)):
-            return None
-        return login.account
+        return login
 
-    async def _verify(self, name: str, password: str, *, address: str) -> Account:
-        self._throttle.check(address=address, account=name)
+    def _cached(self, name: str, password: str) -> Account | None:
+        login = self._login(name, password)
+        return None if login is None or login.ends_at < self._clock() else login.account
+
+    async def _verify(self, name: str, password: str, *, address: str, is_known: bool) -> Account:
+        if not is_known:
+            self._throttle.check(address=address, account=name)
         if self._waiting >= HASHES_WAITING:
             raise Throttled("too many logins at once", remedy="Try again in a moment.", details={"retry_after": 1})
         self._waiting += 1
         try:
-            return await self._verify_in_turn(name, password, address=address)
+            return await self._verify_in_turn(name, password, address=address, is_known=is_known)
         finally:
             self._waiting -= 1
 
-    async def _verify_in_turn(self, name: str, password: str, *, address: str) -> Account:
+    async def _verify_in_turn(self, name: str, password: str, *, address: str, is_known: bool) -> Account:
         async with self._gate:
             # While this call waited, another may have verified the same login, or failed with it too often.
             known = self._cached(name, password)
             if known is not None:
                 return known
-            self._throttle.check(address=address, account=name)
+            if not is_known:
+                self._throttle.check(address=address, account=name)
             changes = self._changes
             found = await self._look_up(name)
             is_right = await self._matches(found[1] if found else None, password)
@@ -217,7 +226,7 @@ class Doorkeeper:
         self._throttle.succeeded(address=address, account=name)
         if changes == self._changes:
             mac = self._mac(name, password, account.version)
-            self._logins[name] = _Login(mac, account, time.monotonic() + LOGIN_SECONDS)
+            self._logins[name] = _Login(mac, account, self._clock() + LOGIN_SECONDS)
         return account
 
     async def _look_up(self, name: str) -> tuple[Account, str] | None:

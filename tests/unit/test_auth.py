@@ -9,7 +9,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from argon2 import PasswordHasher
 
-from librarian.auth import OPERATOR, Doorkeeper, check_password, ensure_first_admin, implied, require
+from librarian.auth import LOGIN_SECONDS, OPERATOR, Doorkeeper, check_password, ensure_first_admin, implied, require
 from librarian.catalog.database import Catalog
 from librarian.doors import Addresses, Throttle
 from librarian.errors import BadRequest, ConfigurationError, Forbidden, Throttled, Unauthenticated
@@ -58,7 +58,7 @@ def clock():
 
 @pytest.fixture
 async def doorkeeper(catalog, hasher, clock):
-    opened = Doorkeeper(catalog, hasher=hasher, throttle=Throttle(clock=clock))
+    opened = Doorkeeper(catalog, hasher=hasher, throttle=Throttle(clock=clock), clock=clock)
     async with catalog.begin() as tx:
         await tx.accounts.create(AccountName("ana"), password_hash=CHEAP.hash(PASSWORD), roles=frozenset({Role.READER}))
     return opened
@@ -193,6 +193,19 @@ async def test_a_throttled_attempt_costs_no_hashing(doorkeeper, hasher):
         await doorkeeper.admit(a_request(password="wrong horse"))
 
     assert hasher.verified == verified
+
+
+async def test_a_login_that_is_verified_anew_is_not_throttled_either(doorkeeper, clock, hasher):
+    await doorkeeper.admit(a_request())
+    clock.now += LOGIN_SECONDS + 1
+    for _ in range(5):
+        with pytest.raises(Unauthenticated):
+            await doorkeeper.admit(a_request(password="wrong horse"))
+    verified = hasher.verified
+
+    account = await doorkeeper.admit(a_request())
+
+    assert (account.name, hasher.verified) == ("ana", verified + 1)
 
 
 async def test_a_correct_cached_login_is_never_throttled(doorkeeper):
