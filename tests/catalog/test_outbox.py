@@ -87,3 +87,11 @@ async def test_a_disabled_peer_learns_nothing(tx, peer):
     await tx.peers.enable(peer, is_enabled=False)
 
     assert (before, await tx.outbox.peers_waiting(soon())) == ((peer,), ())
+
+
+async def test_a_peer_whose_every_note_waits_behind_another_has_nothing_to_learn(tx, peer):
+    bad, *_ = await put(tx, peer, "a", "a")
+
+    await tx.outbox.set_aside([(bad.id, "refused")])
+
+    assert await tx.outbox.peers_waiting(soon()) == ()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
+
 
 @dataclass(frozen=True, kw_only=True)
 class Note:
@@ -67,9 +69,7 @@ class Outbox(Repository):
 
     async def peers_waiting(self, now: datetime) -> tuple[PeerId, ...]:
         """Enabled peers that have something to learn by *now*."""
-        waiting = exists().where(
-            OutboxRow.peer_id == PeerRow.id, OutboxRow.set_aside_because.is_(None), OutboxRow.next_try_at <= now
-        )
+        waiting = exists().where(OutboxRow.peer_id == PeerRow.id, *_may_be_said(now))
         found = await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, waiting))
         return tuple(PeerId(peer) for peer in found)
 
@@ -78,13 +78,6 @@ class Outbox(Repository):
 
         A note waits behind every older one of its subject that was set aside or must be tried again later.
         """
-        older = aliased(OutboxRow)
-        blocked = exists().where(
-            older.peer_id == OutboxRow.peer_id,
-            older.subject == OutboxRow.subject,
-            older.id < OutboxRow.id,
-            (older.set_aside_because.is_not(None)) | (older.next_try_at > now),
-        )
         found = await self._connection.execute(
             select(
                 OutboxRow.id,
@@ -95,12 +88,7 @@ class Outbox(Repository):
                 OutboxRow.epoch,
                 OutboxRow.attempts,
             )
-            .where(
-                OutboxRow.peer_id == peer,
-                OutboxRow.set_aside_because.is_(None),
-                OutboxRow.next_try_at <= now,
-                ~blocked,
-            )
+            .where(OutboxRow.peer_id == peer, *_may_be_said(now))
             .order_by(OutboxRow.id)
             .limit(limit)
         )
@@ -160,3 +148,14 @@ class Outbox(Repository):
             ),
             {"moot": rows.pack((subject,) for subject in subjects)},
         )
+
+
+def _may_be_said(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    older = aliased(OutboxRow)
+    blocked = exists().where(
+        older.peer_id == OutboxRow.peer_id,
+        older.subject == OutboxRow.subject,
+        older.id < OutboxRow.id,
+        (older.set_aside_because.is_not(None)) | (older.next_try_at > now),
+    )
+    return OutboxRow.set_aside_because.is_(None), OutboxRow.next_try_at <= now, ~blocked

@@ -56,17 +56,24 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
     async def run_pass(self, budget: Budget) -> int:
         """Run lanes until no peer has work that can be done now, or *budget* is spent; returns the rounds done."""
         lanes: dict[PeerId, asyncio.Task[int]] = {}
+        #: Peers whose lane found nothing that can be done now, whatever is due: a full queue, an order to be kept.
+        idle: set[PeerId] = set()
+        #: Peers whose lane may have looked before the latest news.
+        restless: set[PeerId] = set()
         rounds = 0
         failure: BaseException | None = None
         try:
             while True:
                 if not budget.is_spent and failure is None:
-                    await self._start_lanes(lanes, budget)
+                    await self._start_lanes(lanes, budget, idle)
                 if not lanes:
                     break
-                await self._change(lanes)
+                if await self._change(lanes):
+                    idle.clear()
+                    restless = set(lanes)
                 for peer in [peer for peer, lane in lanes.items() if lane.done()]:
                     lane = lanes.pop(peer)
+                    (restless.discard if peer in restless else idle.add)(peer)
                     failure = failure or lane.exception()
                     rounds += 0 if lane.exception() else lane.result()
         finally:
@@ -75,11 +82,11 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
             raise failure
         return rounds
 
-    async def _start_lanes(self, lanes: dict[PeerId, asyncio.Task[int]], budget: Budget) -> None:
+    async def _start_lanes(self, lanes: dict[PeerId, asyncio.Task[int]], budget: Budget, idle: set[PeerId]) -> None:
         async with self.site.catalog.read() as tx:
             ready = await self._ready(tx)
         for peer in ready:
-            if peer.id not in lanes:
+            if peer.id not in lanes and peer.id not in idle:
                 lanes[peer.id] = asyncio.create_task(
                     self._run_lane(peer, budget), name=f"lane: {self.name} {peer.name}"
                 )
@@ -92,15 +99,16 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
         neighbours = self.site.neighbours
         return [peer for peer in peers.values() if not neighbours.is_resting(peer.name, self.name)]
 
-    async def _change(self, lanes: dict[PeerId, asyncio.Task[int]]) -> None:
-        """Wait until a lane ends, the bell rings, or the interval has passed."""
+    async def _change(self, lanes: dict[PeerId, asyncio.Task[int]]) -> bool:
+        """Wait until a lane ends, the bell rings, or the interval has passed; whether it was one of the last two."""
         bell = asyncio.create_task(self.site.bells.heard(self.name), name=f"bell: {self.name}")
         try:
-            await asyncio.wait(
+            done, _ = await asyncio.wait(
                 [bell, *lanes.values()],
                 timeout=self.cadence.interval.total_seconds(),
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            return bell in done or not done
         finally:
             bell.cancel()
 
