@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,8 @@ class Server:
     settings: str = ""
     stores: tuple[str, ...] = ("fast",)
     each_store: str = ""
+    #: The certificate that it shows, when it serves https by itself.
+    certificate: Path | None = None
     program: tuple[str, ...] = LIBRARIAN
     port: int = field(default_factory=free_port)
     process: subprocess.Popen | None = None
@@ -48,7 +51,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def log(self) -> str:
@@ -92,10 +95,11 @@ class Server:
         """The answer to one request; None when there is none."""
         headers = {} if user is None else {"Authorization": basic(user, self.password)}
         sent = json.dumps(body).encode() if body is not None else data and io.BytesIO(data)
+        trust = ssl.create_default_context(cafile=self.certificate) if self.certificate else True
         try:
             async with (
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session,
-                session.request(method, self.url + path, data=sent, headers=headers) as answer,
+                session.request(method, self.url + path, data=sent, headers=headers, ssl=trust) as answer,
             ):
                 return Reply(answer.status, answer.headers, await answer.read())
         except (aiohttp.ClientError, OSError):

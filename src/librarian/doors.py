@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from librarian.errors import ConfigurationError, Throttled
 
@@ -28,6 +29,9 @@ MEMORY: Final = 900.0
 SOURCES: Final = 10_000
 
 _Key = tuple[str, str]
+_Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
+_SCHEME: Final = re.compile(r"https?")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
 class Addresses:
@@ -43,31 +47,47 @@ class Addresses:
 
     def of(self, request: web.Request) -> str:
         """The caller's address; ``X-Forwarded-For`` counts only as far as trusted proxies wrote it."""
-        direct = request.remote or LOCAL
-        if not self._trusted or not self._is_trusted(direct):
-            return direct
+        direct = _address(request.remote or "")
+        if direct is None:
+            return request.remote or LOCAL
+        if not self._is_trusted(direct):
+            return str(direct)
         chain = [hop.strip() for line in request.headers.getall("X-Forwarded-For", []) for hop in line.split(",")]
         # The last entry was written by the proxy that called us; whoever stands before a stranger may be invented.
-        for hop in reversed(chain):
-            if not _is_address(hop):
-                return direct
+        for text in reversed(chain):
+            hop = _address(text)
+            if hop is None:
+                break
             if not self._is_trusted(hop):
-                return hop
-        return direct
+                return str(hop)
+        return str(direct)
 
-    def _is_trusted(self, address: str) -> bool:
-        if not _is_address(address):
-            return False
-        parsed = ipaddress.ip_address(address)
-        return any(parsed in network for network in self._trusted)
+    def base_of(self, request: web.Request) -> str:
+        """The URL by which the caller reached us; a trusted proxy tells by ``X-Forwarded-Proto`` and ``-Host``."""
+        scheme, host = request.scheme, request.host
+        direct = _address(request.remote or "")
+        if direct is not None and self._is_trusted(direct):
+            scheme = _forwarded(request, "X-Forwarded-Proto", form=_SCHEME) or scheme
+            host = _forwarded(request, "X-Forwarded-Host", form=_HOST) or host
+        return f"{scheme}://{host}"
+
+    def _is_trusted(self, address: _Address) -> bool:
+        return any(address in network for network in self._trusted)
 
 
-def _is_address(text: str) -> bool:
+def _address(text: str) -> _Address | None:
     try:
-        ipaddress.ip_address(text)
+        parsed = ipaddress.ip_address(text)
     except ValueError:
-        return False
-    return True
+        return None
+    # One socket that listens for both gives IPv4 addresses in the clothes of IPv6.
+    return parsed.ipv4_mapped or parsed if isinstance(parsed, ipaddress.IPv6Address) else parsed
+
+
+def _forwarded(request: web.Request, header: str, *, form: re.Pattern[str]) -> str | None:
+    """What the nearest proxy wrote into *header*, if it looks like it."""
+    last = ",".join(request.headers.getall(header, [])).rpartition(",")[2].strip()
+    return last if form.fullmatch(last) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,7 +111,7 @@ async def test_every_request_is_one_line_in_the_log_without_query_or_credentials
 
     (record,) = [record for record in caplog.records if record.name == "librarian.access"]
     assert record.getMessage().startswith("GET /many 200 ")
-    assert record.getMessage().endswith(" reader")
+    assert record.getMessage().endswith(" reader 127.0.0.1")
     assert "in-the-query" not in caplog.text
     assert basic("reader").split()[1] not in caplog.text
 

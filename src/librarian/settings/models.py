@@ -130,7 +130,7 @@ class Settings(Section):
         default=None, description="How others reach this site; by default what it listens on, on loopback."
     )
     trusted_proxies: tuple[str, ...] = Field(
-        default=(), description="Addresses or networks whose X-Forwarded-For is believed."
+        default=(), description="Addresses or networks whose X-Forwarded-For, -Proto and -Host are believed."
     )
     allow_plaintext: bool = Field(
         default=False, description="The explicit word for listening, or calling peers, without TLS beyond loopback."

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from librarian.doors import Addresses
 from librarian.web import adapter, around, docs, openapi, streams, table
 from librarian.web import site as site_routes
 from librarian.web.runner import make_runner
@@ -37,6 +38,7 @@ def create_app(
     body_time: longest time for a whole JSON body; silence within streamed ones is limited by the settings.
     """
     app = web.Application(middlewares=[around.around])
+    app[around.ADDRESSES] = Addresses(site.settings.trusted_proxies)
     app[streams.READ_LIMITS] = (site.settings.limits.read_timeout, body_time)
     app[site_routes.CARD] = site_routes.Card(site)
     app[docs.DESCRIPTION] = openapi.Description(routes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from librarian.doors import LOCAL, Addresses
 from librarian.errors import LibrarianError, ProtocolMismatch
 from librarian.web import refusals, streams
 from librarian.wire.base import PROTOCOL, PROTOCOL_HEADER
@@ -23,6 +24,8 @@ access = logging.getLogger("librarian.access")
 REQUEST_ID: Final = web.RequestKey("REQUEST_ID", str)
 #: The name of the account that calls, once it is known.
 CALLER: Final = web.RequestKey("CALLER", str)
+#: Finds out where a request comes from.
+ADDRESSES: Final = web.AppKey("ADDRESSES", Addresses)
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 _ACCEPTABLE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _PROTOCOL: Final = str(PROTOCOL)
@@ -42,14 +45,20 @@ async def around(request: web.Request, handler: Handler) -> web.StreamResponse:
         return response
     finally:
         access.info(
-            "%s %s %d %.1f ms %s",
+            "%s %s %d %.1f ms %s %s",
             request.method,
             request.rel_url.raw_path[:2048],
             status,
             (time.perf_counter() - started) * 1000,
             request.get(CALLER, "-"),
+            _address_of(request),
             extra={"event": "request", "request_id": request_id, "status": status},
         )
+
+
+def _address_of(request: web.Request) -> str:
+    addresses = request.app.get(ADDRESSES)
+    return request.remote or LOCAL if addresses is None else addresses.of(request)
 
 
 async def _answer(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:

@@ -23,6 +23,7 @@ from librarian.errors import (
 )
 from librarian.names import FileName
 from librarian.states import LIVE, Kind, Role, TransferState
+from librarian.web import around
 from librarian.web.refusals import problem_of
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.problems import Problem
@@ -186,7 +187,7 @@ def describe(call: Call[object, object], upload: Incoming, *, received: int) -> 
 
 def base_url(site: Site, request: web.Request) -> str:
     """Where we are reached: as configured, else as this request did."""
-    return (site.settings.public_url or f"{request.scheme}://{request.host}").rstrip("/")
+    return (site.settings.public_url or request.app[around.ADDRESSES].base_of(request)).rstrip("/")
 
 
 ROUTES: Final[tuple[Route, ...]] = (
