@@ -23,6 +23,12 @@ class Number(Response):
     number: int
 
 
+class Text(Response):
+    """Another."""
+
+    text: str
+
+
 def all_errors(kind=LibrarianError):
     for below in kind.__subclasses__():
         yield below
@@ -127,8 +133,9 @@ async def test_a_refusal_is_not_repeated(answering):
         (301, "moved"),
         (404, "nginx"),
         (200, "[" * 100_000),
+        (200, {"number": 7, "text": "\0"}),
     ],
-    ids=["html", "other", "empty", "502", "301", "404", "nested"],
+    ids=["html", "other", "empty", "502", "301", "404", "nested", "nul"],
 )
 async def test_what_no_librarian_says_is_told_as_that(answering, answer):
     url, _ = await answering(answer)
@@ -138,6 +145,15 @@ async def test_what_no_librarian_says_is_told_as_that(answering, answer):
             await client.request("GET", "/x", answer=Number)
 
     assert refused.value.remedy
+
+
+async def test_a_backslash_before_u0000_is_read_as_it_stands(answering):
+    url, _ = await answering((200, {"text": r"a\u0000"}))
+
+    async with LibrarianClient(url) as client:
+        answer = await client.request("GET", "/x", answer=Text)
+
+    assert answer.text == r"a\u0000"
 
 
 async def test_an_answer_without_end_is_cut_off(answering, monkeypatch):

@@ -35,6 +35,7 @@ async def test_json_is_read_whatever_its_content_type(server, kind):
         b'{"name": "a", "size": 1, "surprise": 2}',
         b'{"name": "../a", "size": 1}',
         b'{"name": "a\\u0000", "size": 1}',
+        rb'{"name": "a\\\u0000", "size": 1}',
         b'{"name": "\\ud800", "size": 1}',
         b'{"name": "\xff\xfe", "size": 1}',
         b'{"name": "a", "size": 1, "tags": ["\\u0000"]}',
@@ -51,6 +52,13 @@ async def test_a_garbage_body_is_a_bad_request_that_says_why(server, body):
     assert reply.json["message"]
     assert reply.json["remedy"]
     assert reply.json["request_id"] == reply.headers["X-Request-ID"]
+
+
+async def test_a_backslash_before_u0000_is_no_nul(server):
+    reply = await post(server, rb'{"name": "a\\u0000", "size": 1}')
+
+    assert reply.status == 200
+    assert r"a\\u0000" in reply.json["said"]
 
 
 @pytest.mark.parametrize(

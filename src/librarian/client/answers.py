@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from librarian import errors
 from librarian.errors import BadChecksum, BadName, Bug, CallerError, LibrarianError, PeerUnavailable, Unavailable
+from librarian.wire.nul import has_nul
 from librarian.wire.problems import Problem
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def refusal(raw: bytes, *, status: int, url: str) -> LibrarianError:
 
 def _without_nul(raw: bytes) -> bytes:
     """*raw*, or nothing that could be read: no librarian says NUL, and no database of ours could keep it."""
-    return b"" if b"\\u0000" in raw else raw
+    return b"" if has_nul(raw) else raw
 
 
 def read_answer(raw: bytes, kind: TypeAdapter[T], *, url: str) -> T:

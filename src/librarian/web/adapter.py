@@ -14,6 +14,7 @@ from librarian.errors import BadRequest, Draining
 from librarian.web import answers, refusals, streams
 from librarian.web.around import CALLER, REQUEST_ID
 from librarian.web.route import Answer, Call, Route, adapter_of
+from librarian.wire.nul import has_nul
 
 if TYPE_CHECKING:
     from librarian.catalog.records import Account
@@ -65,8 +66,7 @@ class _Reader:
         if self.body is None:
             return None
         raw = await streams.whole(request, limit=self.limit)
-        # PostgreSQL has no NUL in text, SQLite ends at it: no string that we keep may hold one.
-        if b"\\u0000" in raw:
+        if has_nul(raw):
             raise BadRequest("the body has a NUL character", remedy="Leave it out.")
         try:
             return self.body.validate_json(raw or b"null")
