@@ -6,9 +6,11 @@ import uuid
 import pytest
 
 from librarian.errors import PeerUnavailable
-from librarian.names import SiteName, Token
+from librarian.names import FileName, SiteName, Token
+from librarian.replication import Assertion, note
 from librarian.states import DueState, TransferState
-from librarian.timing import utc_now
+from librarian.tasks.deliver import Deliver
+from librarian.timing import plenty_of_time, utc_now
 from librarian.wire.clones import AskStates, Notice, Notices, OfferClones, OfferedClone
 from tests.clone_fixtures import acquaint, party, until
 from tests.fakes.rude_peer import rude_peer
@@ -79,7 +81,7 @@ async def asking(sqlite_url, tmp_path):
                 accepts=[""],
                 entry_points=[],
             )
-        yield site.neighbours, rude
+        yield site, rude
 
 
 async def beliefs(rude, path, nonsense, ask) -> list[bytes]:
@@ -96,7 +98,8 @@ async def beliefs(rude, path, nonsense, ask) -> list[bytes]:
 
 
 async def test_no_nonsense_is_taken_for_verdicts(asking):
-    neighbours, rude = asking
+    site, rude = asking
+    neighbours = site.neighbours
     clone = OfferedClone(
         uuid=UUID,
         name="one",
@@ -116,7 +119,8 @@ async def test_no_nonsense_is_taken_for_verdicts(asking):
 
 
 async def test_no_nonsense_is_taken_for_answers_to_notices(asking):
-    neighbours, rude = asking
+    site, rude = asking
+    neighbours = site.neighbours
     notice = Notice(seq=1, subject=UUID, state="staged", name="one", size=3, checksum=CHECKSUM)
     notices = Notices(site="chajnantor", epoch=1, notices=[notice])
 
@@ -128,7 +132,8 @@ async def test_no_nonsense_is_taken_for_answers_to_notices(asking):
 
 
 async def test_no_nonsense_is_taken_for_states_content_or_a_site(asking):
-    neighbours, rude = asking
+    site, rude = asking
+    neighbours = site.neighbours
     members = [{"path": None, "size": -1}], [{"path": None, "size": 10**30}], [{"path": 5, "size": 1}], None
     contents = [json.dumps({"contents": [{"token": TOKEN, "members": each}]}).encode() for each in members]
     points = [{"store": 1}], [{"store": "a\0b", "engine": "http"}], "fast"
@@ -250,6 +255,24 @@ async def test_a_refusal_of_any_length_is_kept_short(rude_pair):
     await sender.knows_copies_at(receiver, ["one"])
     assert due.state is DueState.DUE
     assert len(due.reason) <= 2000
+
+
+async def test_a_peer_that_claims_again_to_have_heard_more_than_we_said_is_let_alone(asking):
+    site, rude = asking
+    async with site.catalog.begin() as tx:
+        peer = await tx.peers.get("nersc")
+        await tx.outbox.put([note(peer.id, "one", "gone", Assertion(name=FileName("one"), size=3, checksum=None))])
+
+    def claim_more(body: bytes) -> bytes:
+        said = json.loads(body)
+        return answers(seq=said["notices"][0]["seq"], epoch=said["epoch"] + 1)
+
+    rude.says("/clones/notices", *[claim_more] * 2)
+    await Deliver(site).run_pass(plenty_of_time())
+
+    assert rude.has_said_all
+    assert site.neighbours.is_resting(SiteName("nersc"), "deliver")
+    assert "claims again" in (site.neighbours.trouble_of(SiteName("nersc")) or "")
 
 
 async def test_a_peer_that_talks_nonsense_holds_up_no_other(urls, tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from pydantic import TypeAdapter
 
 from librarian.checksum import Checksum
+from librarian.errors import PeerUnavailable
 from librarian.names import FileName
 from librarian.ownership import mark_restored
 from librarian.tasks.lanes import LaneTask
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import PeerId
+    from librarian.policies import ClonePolicy
+    from librarian.site import Site
     from librarian.wire.clones import NoticeAnswer
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,11 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
     """Delivers the outbox. At least once; idempotent on arrival, since every notice carries its place."""
 
     name: ClassVar[str] = "deliver"
+
+    def __init__(self, site: Site, policy: ClonePolicy | None = None) -> None:
+        super().__init__(site, policy)
+        #: Peers whose last answer made us begin an epoch, and the epoch that we left.
+        self._left: dict[PeerId, int] = {}
 
     async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
         """Peers that have something to learn."""
@@ -122,17 +130,21 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
 
     async def _is_restored(self, tx: Transaction, plan: Delivery, result: NoticeAnswers) -> bool:
         """A peer that has heard more from us than we have said: our catalog was restored from a backup."""
-        has_heard_more = result.seen_epoch > plan.epoch or (
-            result.seen_epoch == plan.epoch and result.seen_seq > plan.last_said
-        )
-        if has_heard_more:
-            await mark_restored(
-                tx,
-                f"{plan.peer.name} has heard notice {result.seen_epoch}/{result.seen_seq} of us, "
-                f"we have only said {plan.epoch}/{plan.last_said}",
-                beyond_epoch=result.seen_epoch,
+        if (result.seen_epoch, result.seen_seq) <= (plan.epoch, plan.last_said):
+            self._left.pop(plan.peer.id, None)
+            return False
+        if self._left.setdefault(plan.peer.id, plan.epoch) < plan.epoch:
+            raise PeerUnavailable(
+                f"{plan.peer.name} claims again that it has heard more of us than we have said",
+                remedy="Look at that site; a catalog is not restored twice between two words to a peer.",
             )
-        return has_heard_more
+        await mark_restored(
+            tx,
+            f"{plan.peer.name} has heard notice {result.seen_epoch}/{result.seen_seq} of us, "
+            f"we have only said {plan.epoch}/{plan.last_said}",
+            beyond_epoch=result.seen_epoch,
+        )
+        return True
 
 
 def _why(answer: NoticeAnswer) -> str:

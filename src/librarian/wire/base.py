@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, SecretStr
@@ -27,6 +28,30 @@ _PART: Final = rf"({_NO_DOT}{_ANY}*|\.{_NO_DOT}{_ANY}*|\.\.{_ANY}+)"
 _PATH: Final[dict[str, JsonValue]] = {"pattern": f"^{_PART}(/{_PART})*$"}
 _DIGEST: Final[dict[str, JsonValue]] = {"pattern": "^(book1-)?((xxh3|md5):[0-9a-f]{32}|(blake3|sha256):[0-9a-f]{64})$"}
 
+#: What one site says to another in words; more is cut off.
+LONGEST_REMARK: Final = 2000
+
+
+def _in_utc(instant: datetime) -> datetime:
+    if instant.tzinfo is None:
+        return instant.replace(tzinfo=UTC)
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it lies outside the years 1 to 9999 of UTC") from error
+
+
+def _plain(text: str) -> str:
+    return "".join(each if each.isprintable() else " " for each in text[:LONGEST_REMARK])
+
+
+InstantText = Annotated[
+    datetime,
+    Field(strict=False, description="ISO 8601 date or instant; UTC where no zone is given."),
+    AfterValidator(_in_utc),
+]
+#: What another site says, as a person may read it: nothing in it moves a terminal's cursor.
+Remark = Annotated[str, AfterValidator(_plain)]
 FileNameText = Annotated[
     str,
     AfterValidator(FileName),

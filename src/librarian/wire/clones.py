@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
@@ -14,7 +13,9 @@ from librarian.wire.base import (
     AccountText,
     ChecksumText,
     FileNameText,
+    InstantText,
     PeerRequest,
+    Remark,
     Response,
     SiteText,
     Size,
@@ -28,7 +29,11 @@ from librarian.wire.uploads import KindText
 #: The most bytes of one frame's header line.
 FRAME_HEADER_BYTES: Final = 16 * 1024
 
+#: An epoch is some instant in milliseconds since 1970, or little more: none lies beyond the year 3000.
+LATEST_EPOCH: Final = 32_503_680_000_000
+
 Place = Annotated[int, Field(ge=0, le=BIGGEST)]
+Epoch = Annotated[int, Field(ge=0, le=LATEST_EPOCH)]
 
 
 class OfferedClone(PeerRequest):
@@ -41,7 +46,7 @@ class OfferedClone(PeerRequest):
     checksum: ChecksumText
     uploader: AccountText
     origin: SiteText
-    created_at: Annotated[datetime, Field(strict=False)]
+    created_at: InstantText
 
 
 class OfferClones(PeerRequest):
@@ -73,8 +78,8 @@ class Busy(Response):
 
     verdict: Literal["busy"] = "busy"
     uuid: str
-    until: datetime
-    reason: str
+    until: InstantText
+    reason: Remark
 
 
 class Refused(Response):
@@ -82,8 +87,8 @@ class Refused(Response):
 
     verdict: Literal["refused"] = "refused"
     uuid: str
-    code: str
-    reason: str
+    code: Remark
+    reason: Remark
 
 
 Verdict = Annotated[Accepted | Held | Busy | Refused, Field(discriminator="verdict")]
@@ -112,16 +117,16 @@ class Notice(PeerRequest):
     size: Size
     checksum: ChecksumText | None
     #: Of ``held``: the store that holds it.
-    store: str = ""
-    code: str = Field(default="", max_length=100)
-    reason: str = Field(default="", max_length=2000)
+    store: Remark = ""
+    code: Remark = ""
+    reason: Remark = ""
 
 
 class Notices(PeerRequest):
     """What the caller has to say, in the order of ``seq``."""
 
     site: SiteText
-    epoch: Place
+    epoch: Epoch
     notices: list[Notice] = Field(max_length=LIST_ITEMS)
 
 
@@ -162,8 +167,8 @@ class CloneState(Response):
     state: TransferState
     name: str
     size: int
-    code: str | None = None
-    reason: str | None = None
+    code: Remark | None = None
+    reason: Remark | None = None
 
 
 class CloneStates(Response):
