@@ -28,6 +28,8 @@ MEMBER_BYTES: Final = 2048
 PART_BYTES: Final = 255
 #: Top-level entries with this prefix belong to the store itself.
 RESERVED_PREFIX: Final = ".librarian"
+#: Stands at the top of an ext4 file system, and belongs to fsck.
+LOST_AND_FOUND: Final = "lost+found"
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
@@ -71,13 +73,16 @@ class FileName(str):
         ------
         BadName
             *text* is empty, absolute, too long, not UTF-8, has control characters, an empty, ``.`` or ``..``
-            part, or starts with ``.librarian``.
+            part, starts with ``.librarian``, or is or lies in ``lost+found``.
         """
         if isinstance(text, cls):
             return text
         _check_path(text, what="name", limit=NAME_BYTES)
-        if text.startswith(RESERVED_PREFIX):
-            raise BadName(f"the name {text!r} is reserved", remedy=f"Names may not start with '{RESERVED_PREFIX}'.")
+        if text.startswith(RESERVED_PREFIX) or text.partition("/")[0] == LOST_AND_FOUND:
+            raise BadName(
+                f"the name {text!r} is reserved",
+                remedy=f"Names may not start with '{RESERVED_PREFIX}' nor be or lie in '{LOST_AND_FOUND}'.",
+            )
         return super().__new__(cls, text)
 
     @classmethod

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import RestoredCatalog, StoreUnavailable
+from librarian.names import LOST_AND_FOUND
 from librarian.stores import parts, places
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _VERSION: Final = 1
 #: A file that is longer was not written by librarian.
 _BYTES_AT_MOST: Final = 4096
 #: What a fresh file system brings along.
-_FRESH: Final = frozenset({"lost+found"})
+_FRESH: Final = frozenset({LOST_AND_FOUND})
 
 
 @dataclass(frozen=True, kw_only=True)
