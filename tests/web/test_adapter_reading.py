@@ -54,6 +54,23 @@ async def test_a_garbage_body_is_a_bad_request_that_says_why(server, body):
     assert reply.json["request_id"] == reply.headers["X-Request-ID"]
 
 
+@pytest.mark.parametrize(
+    ("body", "at"),
+    [
+        (b'[{"name": "a", "size": 1}, {"name": "b", "size": -1}]', ["1.size"]),
+        (b' [{"name": "a", "size": 1, "typo": 1}]', ["0.typo"]),
+        (b'[{"name": 7, "size": 1}, 2]', ["0.name", "1"]),
+        (b'{"name": "a", "size": -1}', ["size"]),
+    ],
+)
+async def test_a_mistake_is_told_with_the_item_and_the_field_where_it_is(server, body, at):
+    reply = await post(server, body)
+
+    assert reply.status == 400
+    assert [mistake["at"] for mistake in reply.json["details"]["mistakes"]] == at
+    assert f"at '{at[0]}'" in reply.json["message"]
+
+
 async def test_a_backslash_before_u0000_is_no_nul(server):
     reply = await post(server, rb'{"name": "a\\u0000", "size": 1}')
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Final, Union, get_args, get_origin
 
 from aiohttp import web
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -33,6 +34,8 @@ class _Reader:
     """Reads what one route takes: adapters are made once, not per request."""
 
     body: TypeAdapter[object] | None
+    #: Reads a body that is an array.
+    array: TypeAdapter[object] | None
     query: type[BaseModel] | None
     lists: frozenset[str]
     limit: int
@@ -44,8 +47,8 @@ class _Reader:
             for name, field in (route.query.model_fields if route.query else {}).items()
             if get_origin(field.annotation) in (list, tuple)
         )
-        adapter = adapter_of(route.body) if route.body is not None and not route.streams else None
-        return cls(body=adapter, query=route.query, lists=lists, limit=route.body_limit or limit)
+        body, array = (None, None) if route.body is None or route.streams else _body_or_array(route.body)
+        return cls(body=body, array=array, query=route.query, lists=lists, limit=route.body_limit or limit)
 
     def read_query(self, request: web.Request) -> BaseModel | None:
         if self.query is None:
@@ -63,17 +66,35 @@ class _Reader:
             raise refusals.of_validation(error, where="query string") from error
 
     async def read_body(self, request: web.Request) -> object:
-        if self.body is None:
+        if self.body is None or self.array is None:
             return None
         raw = await streams.whole(request, limit=self.limit)
         if has_nul(raw):
             raise BadRequest("the body has a NUL character", remedy="Leave it out.")
         try:
-            return self.body.validate_json(raw or b"null")
+            return (self.array if raw.lstrip().startswith(b"[") else self.body).validate_json(raw or b"null")
         except ValidationError as error:
             if not raw:
                 raise BadRequest("the request needs a JSON body", remedy="See /docs for its fields.") from error
             raise refusals.of_validation(error, where="body") from error
+
+
+def _body_or_array(kind: object) -> tuple[TypeAdapter[object], TypeAdapter[object]]:
+    """What reads a body of *kind*, and what reads one that is an array.
+
+    Where either may come only the one that was meant may complain: a mistake in a list is none of an object.
+    """
+    alternatives = get_args(kind) if get_origin(kind) in (Union, UnionType) else ()
+    arrays = [each for each in alternatives if _is_array(each)]
+    others = [each for each in alternatives if not _is_array(each)]
+    if len(arrays) == 1 and len(others) == 1:
+        return adapter_of(others[0]), adapter_of(arrays[0])
+    return adapter_of(kind), adapter_of(kind)
+
+
+def _is_array(kind: object) -> bool:
+    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return get_origin(bare) is list
 
 
 def adapt(route: Route, site: Site, *, everybody_is: Account | None) -> Handler:
