@@ -224,7 +224,19 @@ async def test_of_many_each_failure_is_told(working, run, source):
 
     assert code == 2
     assert out.startswith("uploaded\t2026/y\t")
+    assert "Error: 2026/x: " in err
     assert "1 of 2 uploads failed" in err
+
+
+async def test_of_many_each_failure_is_told_to_programs_with_its_name(working, run, source):
+    await hold(working.site, "2026/x", b"other")
+
+    _, out, err = await run("upload", "--json", source(b"1", "x"), source(b"2", "y"), "2026/")
+
+    one, whole = [json.loads(line) for line in err.splitlines()]
+    assert json.loads(out)["name"] == "2026/y"
+    assert (one["name"], one["code"]) == ("2026/x", "name_held")
+    assert (whole["code"], whole["exit_code"]) == ("some_failed", 2)
 
 
 @pytest.mark.parametrize("command", ["upload", "search", "show", "where", "download", "verify", "ping", "serve"])

@@ -137,9 +137,11 @@ async def _enter(stack: AsyncExitStack, settings: Settings, config: Path | None)
         except OwnedElsewhere as error:
             holder = str(error.details.get("holder", ""))
             # A host's name may have been cut where the lock is kept.
-            is_here = bool(holder) and socket.gethostname()[:40] in holder
+            is_here = socket.gethostname()[:40] in holder
+            if not holder:
+                raise
             if not is_here or time.monotonic() > gives_up_at:
-                raise _unreachable(settings, error) if holder else error from error
+                raise _unreachable(settings, error) from error
         await asyncio.sleep(_LOOK_AGAIN)
         if _is_served(settings.admin_socket):
             return settings.admin_socket

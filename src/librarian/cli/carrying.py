@@ -10,9 +10,9 @@ import typer
 
 from librarian.checksum import Algorithm
 from librarian.cli.session import LONG_PATIENCE, At, opened
-from librarian.cli.terminal import AsJson, Terminal, awaited, size_text
+from librarian.cli.terminal import AsJson, Terminal, awaited, say_refusal, size_text
 from librarian.client import SomeFailed, Uploaded
-from librarian.errors import BadRequest
+from librarian.errors import BadRequest, LibrarianError
 from librarian.names import FileName
 
 if TYPE_CHECKING:
@@ -62,18 +62,22 @@ async def upload(
                 source, name = items[0]
                 done = [await librarian.upload(source, name, algorithm=algorithm, progress=progress)]
             else:
-                done = await _many(terminal, librarian.upload_many(items, algorithm=algorithm, progress=progress))
+                uploading = librarian.upload_many(items, algorithm=algorithm, progress=progress)
+                done = await _many(terminal, [name for _, name in items], uploading)
     _tell_uploaded(terminal, done)
 
 
-async def _many(terminal: Terminal, uploading: Coroutine[object, object, list[Uploaded]]) -> list[Uploaded]:
+async def _many(
+    terminal: Terminal, names: Sequence[str], uploading: Coroutine[object, object, list[Uploaded]]
+) -> list[Uploaded]:
     """The uploads that went well; the others are told one by one before the failure is raised."""
     try:
         return await uploading
     except SomeFailed as failed:
         _tell_uploaded(terminal, [each for each in failed.outcomes if isinstance(each, Uploaded)])
-        for failure in failed.failures:
-            terminal.note(failure.message)
+        for name, outcome in zip(names, failed.outcomes, strict=True):
+            if isinstance(outcome, LibrarianError):
+                say_refusal(outcome, is_json=terminal.is_json, about=name)
         raise
 
 

@@ -247,27 +247,30 @@ class _ExitCodes:
             raise SystemExit(Bug.exit_code)
 
 
-def say_refusal(error: LibrarianError, *, is_json: bool) -> None:
-    """Print what went wrong and what can be done, to standard error; whether anybody reads it does not matter."""
+def say_refusal(error: LibrarianError, *, is_json: bool, about: str | None = None) -> None:
+    """Print what went wrong and what can be done, to standard error; whether anybody reads it does not matter.
+
+    *about*: which of many things it went wrong with.
+    """
     with streams.beside_results():
-        _say_refusal(error, is_json=is_json)
+        if is_json:
+            print(json.dumps(_problem(error, about), ensure_ascii=False, default=str), file=sys.stderr)
+            return
+        console = _Screen(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"[bold red]Error:[/] {escape(f'{about}: ' if about else '')}{escape(error.message)}")
+        if error.remedy:
+            console.print(f"  {escape(error.remedy)}")
 
 
-def _say_refusal(error: LibrarianError, *, is_json: bool) -> None:
-    if is_json:
-        problem = {
-            "code": error.code,
-            "message": error.message,
-            "remedy": error.remedy,
-            "details": error.details,
-            "exit_code": error.exit_code,
-        }
-        print(json.dumps(problem, ensure_ascii=False, default=str), file=sys.stderr)
-        return
-    console = _Screen(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[bold red]Error:[/] {escape(error.message)}")
-    if error.remedy:
-        console.print(f"  {escape(error.remedy)}")
+def _problem(error: LibrarianError, about: str | None) -> dict[str, object]:
+    return {
+        **({} if about is None else {"name": about}),
+        "code": error.code,
+        "message": error.message,
+        "remedy": error.remedy,
+        "details": error.details,
+        "exit_code": error.exit_code,
+    }
 
 
 def run_app(app: typer.Typer, name: str) -> NoReturn:
