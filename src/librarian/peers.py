@@ -328,22 +328,17 @@ def _shares_file_system(point: OfferedEntryPoint) -> bool:
         return False
 
 
-async def offered_entry_points(stores: Sequence[tuple[Store, str]]) -> list[OfferedEntryPoint]:
-    """How peers may fill the staging of *stores*: pairs of a store that works and its UUID.
+async def offered_entry_points(stores: Sequence[Store]) -> list[OfferedEntryPoint]:
+    """How peers may fill the staging of *stores*, which work.
 
     For ``local`` a probe file is laid in staging, by which a peer finds out whether it shares the file system.
     """
     points: list[OfferedEntryPoint] = []
-    for store, uuid in stores:
+    for store in stores:
         points.append(OfferedEntryPoint(store=store.name, engine="http"))
-        probe = f"{PROBE_PREFIX}{uuid}"
         try:
-            await asyncio.to_thread(_lay_probe, store.staging / probe)
-        except OSError:
+            probe = await store.lay_probe()
+        except LibrarianError:
             continue
         points.append(OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe))
     return points
-
-
-def _lay_probe(path: Path) -> None:
-    path.touch(mode=0o444, exist_ok=True)

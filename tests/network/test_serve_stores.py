@@ -11,9 +11,11 @@ from sqlalchemy import text
 
 from librarian.auth import Doorkeeper
 from librarian.catalog.database import make_engine
+from librarian.policies import HousekeepingPolicy
 from librarian.settings import Limits, Settings, StoreSettings
 from librarian.site import open_site
 from librarian.states import Role
+from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.probe import Probe
 from librarian.timing import plenty_of_time
 from tests.crash.harness import until
@@ -186,26 +188,42 @@ async def test_downloads_from_a_hanging_store_hold_up_no_others(working_on, moun
 
 
 async def test_an_unmounted_store_is_told_never_filled_and_taken_back(working_on, mounts, tmp_path):
+    # Somebody was thorough and made the folders under the mount point too.
+    hidden = [tmp_path / "fast" / "root", tmp_path / "fast" / "staging"]
+    for folder in hidden:
+        folder.mkdir(parents=True)
     mounts.bind(tmp_path / "disk", tmp_path / "fast")
     async with working_on(fast=tmp_path / "fast") as live:
         await bring(live, "a")
         mounts.unmount(tmp_path / "fast")
+        site = await live.call("GET", "/api/v1/site")
         refused = await live.call("POST", "/api/v1/uploads", body={"name": "b", "size": 5})
         unreadable = await live.call("GET", "/api/v1/content/a")
         await look(live)
         told, alerts = await stores_of(live), await alerts_of(live)
-        left = list((tmp_path / "fast").iterdir())
+        left = sorted((tmp_path / "fast").rglob("*"))
         mounts.bind(tmp_path / "disk", tmp_path / "fast")
         await look(live)
 
         assert (refused.status, refused.json["code"]) == (507, "no_room")
         assert "not mounted any more" in refused.json["message"]
         assert (unreadable.status, unreadable.json["code"]) == (503, "store_unavailable")
-        assert "cannot be opened" in told["fast"]
+        assert "it is not mounted, or was emptied" in told["fast"]
+        assert [point["engine"] for point in site.json["entry_points"]] == ["http"]
         assert alerts == ["store-unavailable:fast"]
-        assert left == []
+        assert left == hidden
         assert (await live.call("GET", "/api/v1/content/a")).raw == b"truth"
         assert await bring(live, "b") == "fast"
+
+
+async def test_the_file_by_which_peers_find_a_shared_file_system_is_no_stranger(working_on, tmp_path):
+    async with working_on(fast=tmp_path / "fast") as live:
+        told = (await live.call("GET", "/api/v1/site")).json["entry_points"]
+
+        await Housekeeping(live.site, HousekeepingPolicy(stranger_after=timedelta(0))).run_pass(plenty_of_time())
+
+        assert await alerts_of(live) == []
+        assert [Path(point["staging"], point["probe"]).is_file() for point in told if point["probe"]] == [True]
 
 
 async def test_a_store_that_became_read_only_is_told_and_taken_back(working_on, mounts, tmp_path):

@@ -243,6 +243,10 @@ class Store(ABC):
         """Bytes present per member (None: the payload itself is a file), for resuming."""
 
     @abstractmethod
+    async def lay_probe(self) -> str:
+        """Make the file in staging by which others find out that they share it; its name. A repeat does nothing."""
+
+    @abstractmethod
     async def read(self, work: Callable[[], T]) -> T:
         """Do *work*, which blocks on this store's disk, in the store's own threads: a hung store holds up no other.
 

@@ -245,6 +245,10 @@ class LocalStore(base.Store):
         """See ``Store.make_book_directories``."""
         await self._run("make a book", lambda here: writing.make_book(here, token, directories))
 
+    async def lay_probe(self) -> str:
+        """See ``Store.lay_probe``."""
+        return await self._run("lay a probe", staging.lay_probe)
+
     async def read(self, work: Callable[[], T]) -> T:
         """See ``Store.read``."""
         guard.forbid_io_in_transaction("read")

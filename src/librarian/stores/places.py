@@ -26,6 +26,11 @@ PARENT_MODE: Final = 0o755
 OTHERS_WRITE: Final = 0o022
 
 
+def shared_probe(uuid: str) -> str:
+    """The file in staging by which others find out that they share the file system of the store *uuid*."""
+    return f"{PROBE_PREFIX}-{uuid}"
+
+
 def staged(token: Token) -> str:
     """Where the payload of *token* is brought."""
     return f"{token}/{PAYLOAD}"

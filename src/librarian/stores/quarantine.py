@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 #: With the stamp in front, the longest name must still fit in a part of a path.
 _NAME_BYTES: Final = 200
-_OWN: Final = frozenset({places.PRIVATE, places.QUARANTINE})
 
 
 def survey(here: Ground, known: Collection[Token], older_than: timedelta) -> list[Stray]:
@@ -37,13 +36,14 @@ def survey(here: Ground, known: Collection[Token], older_than: timedelta) -> lis
 
 def _entries(here: Ground, folder: str) -> list[Stray]:
     found = []
+    own = {places.PRIVATE, places.QUARANTINE, places.shared_probe(here.footing.uuid)}
     fd = os.open(folder or ".", parts.DIRECTORY, dir_fd=here.staging_fd)
     try:
         with os.scandir(fd) as entries:
             for entry in entries:
                 here.trip.beat()
                 status = parts.status_of(entry.name, at=fd)
-                if status is not None and (folder or entry.name not in _OWN):
+                if status is not None and (folder or entry.name not in own):
                     changed_at = datetime.fromtimestamp(max(status.st_mtime, status.st_ctime), tz=UTC)
                     found.append(base.Stray(place=folder + entry.name, changed_at=changed_at))
     finally:

@@ -45,6 +45,15 @@ def _make_one(here: Ground, token: Token) -> None:
         os.chmod(token, mode, dir_fd=here.staging_fd)
 
 
+def lay_probe(here: Ground) -> str:
+    """Make the file by which others find out that they share staging; its name. A repeat does nothing."""
+    name = places.shared_probe(here.footing.uuid)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    if parts.status_of(name, at=here.staging_fd) is None:
+        os.close(os.open(name, flags, 0o444, dir_fd=here.staging_fd))
+    return name
+
+
 def locate(here: Ground, token: Token) -> tuple[str, os.stat_result] | None:
     """Where the payload of *token* is (the private one first) and what it is; None when there is none."""
     for place in (places.private(token), places.staged(token)):

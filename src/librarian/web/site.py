@@ -48,14 +48,14 @@ class Card:
         async with self._site.catalog.read() as tx:
             self._uuid = (await tx.site.get()).uuid
             rows = await tx.stores.all()
-        uuids = {row.name: row.uuid for row in rows}
+        known = {row.name for row in rows}
         found: list[OfferedEntryPoint] = []
         for store in self._site.stores.all():
-            if store.name not in uuids or store.problem is not None:
+            if store.name not in known or store.problem is not None:
                 continue
             try:
                 async with asyncio.timeout(STORE_TIME.total_seconds()):
-                    found.extend(await peers.offered_entry_points([(store, uuids[store.name])]))
+                    found.extend(await peers.offered_entry_points([store]))
             except TimeoutError:
                 continue
         self._entry_points = found
