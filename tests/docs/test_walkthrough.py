@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class User:
     port: int = field(default_factory=free_port)
     more: dict[str, str] = field(default_factory=dict)
     server: subprocess.Popen | None = None
+    listening: threading.Thread | None = None
     log: str = ""
 
     @property
@@ -68,16 +70,26 @@ class User:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for line in self.server.stdout:
+        told = threading.Event()
+        self.listening = threading.Thread(target=self._listen, args=(self.server, told))
+        self.listening.start()
+        assert told.wait(PATIENCE), self.log
+        assert " serves http" in self.log, self.log
+
+    def _listen(self, server: subprocess.Popen, told: threading.Event) -> None:
+        """Keep what *server* says to its end: one that nobody listens to would wait."""
+        for line in server.stdout:
             self.log += line
             if " serves http" in line:
-                return
-        pytest.fail(self.log)
+                told.set()
+        told.set()
 
     def stops(self) -> None:
         if self.server is not None:
             self.server.send_signal(signal.SIGTERM)
-            self.log += self.server.communicate(timeout=PATIENCE)[0]
+            self.server.wait(PATIENCE)
+            self.listening.join()
+            self.server.stdout.close()
             self.server = None
 
 
