@@ -22,6 +22,7 @@ from librarian.errors import (
     LibrarianError,
     NameBusy,
     NotFound,
+    Unavailable,
     WrongState,
 )
 from librarian.names import Token
@@ -52,17 +53,19 @@ async def open_uploads(site: Site, account: Account, requests: Sequence[openings
     Per request the upload, or why not: NameHeld, NameBusy, NameNested, NoRoom, BadChecksum, StoreUnavailable.
     """
     rooms = await room.sample(site)
-    answers = await _write_rows(site, account, requests, rooms)
+    answers, new = await _write_rows(site, account, requests, rooms)
     if room.is_short(answers) and await room.look_again(site):
         # Reservations shrink as bytes come in; before a refusal for want of room they are worth another look.
-        answers = await _write_rows(site, account, requests, rooms)
+        answers, more = await _write_rows(site, account, requests, rooms)
+        new |= more
     guard.step("row written")
-    return await _make_directories(site, answers)
+    return await _make_directories(site, answers, new)
 
 
 async def _write_rows(
     site: Site, account: Account, requests: Sequence[openings.UploadRequest], rooms: Sequence[room.Room]
-) -> list[Answer]:
+) -> tuple[list[Answer], set[str]]:
+    """The answers, and the ids of those that are new."""
     async with site.catalog.begin() as tx:
         await tx.incoming.lock_names()
         obstacles = await tx.files.conflicts([request.name for request in requests])
@@ -71,7 +74,8 @@ async def _write_rows(
         places = list({id(each): each for each in sorted_out if isinstance(each, openings.Place)}.values())
         opened = await tx.incoming.open([_opening(site, account, each) for each in places])
     written = {upload.name: upload for upload in opened}
-    return [written[each.request.name] if isinstance(each, openings.Place) else each for each in sorted_out]
+    answers = [written[each.request.name] if isinstance(each, openings.Place) else each for each in sorted_out]
+    return answers, {upload.uuid for upload in opened}
 
 
 def _opening(site: Site, account: Account, place: openings.Place) -> Opening:
@@ -94,7 +98,7 @@ def _opening(site: Site, account: Account, place: openings.Place) -> Opening:
     )
 
 
-async def _make_directories(site: Site, answers: list[Answer]) -> list[Answer]:
+async def _make_directories(site: Site, answers: list[Answer], new: set[str]) -> list[Answer]:
     wanted: dict[StoreName, list[Incoming]] = {}
     for answer in answers:
         if isinstance(answer, Incoming) and answer.state in OPEN:
@@ -104,7 +108,9 @@ async def _make_directories(site: Site, answers: list[Answer]) -> list[Answer]:
         try:
             await site.stores.lookup(name).stage([upload.token for upload in uploads])
         except LibrarianError as error:
-            await _fail(site, uploads, error)
+            # What was under way before may have its bytes there: a store that may come back is no end of it.
+            is_passing = isinstance(error, Unavailable)
+            await _fail(site, [upload for upload in uploads if upload.uuid in new or not is_passing], error)
             refused |= {upload.uuid: error for upload in uploads}
     return [refused.get(each.uuid, each) if isinstance(each, Incoming) else each for each in answers]
 

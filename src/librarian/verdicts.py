@@ -14,7 +14,7 @@ from librarian import guard, replication, room
 from librarian.catalog.incoming_rows import Failure, Opening
 from librarian.catalog.records import Happening
 from librarian.checksum import Checksum
-from librarian.errors import LibrarianError, NoRoom
+from librarian.errors import LibrarianError, NoRoom, Unavailable
 from librarian.names import FileName, Token
 from librarian.states import OPEN, Arrival, Kind, TransferState
 from librarian.timing import utc_now
@@ -42,6 +42,8 @@ class Judged:
 
     verdicts: list[Verdict]
     to_stage: dict[StoreName, list[Incoming]]
+    #: The uuids of those that are new.
+    new: frozenset[str] = frozenset()
 
 
 @dataclass(kw_only=True)
@@ -68,15 +70,19 @@ async def answer_offer(site: Site, peer: Peer, clones: Sequence[OfferedClone], *
     """
     judged = await _judge_with_room(site, peer, clones, lease=lease)
     guard.step("row written")
-    refused: dict[str, Refused] = {}
+    instead: dict[str, Verdict] = {}
     for name, rows in judged.to_stage.items():
         try:
             await site.stores.lookup(name).stage([row.token for row in rows])
         except LibrarianError as error:
-            refused |= {row.uuid: Refused(uuid=row.uuid, code=error.code, reason=error.message) for row in rows}
-            await _fail(site, rows, error)
+            # What was under way before may have its bytes there: a store that may come back is no end of it.
+            lost = [row for row in rows if row.uuid in judged.new or not isinstance(error, Unavailable)]
+            soon = utc_now() + SOONEST
+            instead |= {row.uuid: Busy(uuid=row.uuid, until=soon, reason=error.message) for row in rows}
+            instead |= {row.uuid: Refused(uuid=row.uuid, code=error.code, reason=error.message) for row in lost}
+            await _fail(site, lost, error)
     guard.step("directory made")
-    return [refused.get(verdict.uuid, verdict) for verdict in judged.verdicts]
+    return [instead.get(verdict.uuid, verdict) for verdict in judged.verdicts]
 
 
 async def _judge_with_room(site: Site, peer: Peer, clones: Sequence[OfferedClone], *, lease: timedelta) -> Judged:
@@ -122,20 +128,24 @@ async def judge(
         if clone.uuid not in bench.verdicts:
             bench.verdicts[clone.uuid] = _judge_fresh(clone, obstacles.get(FileName.trusted(clone.name)), bench)
     opened = await _write(tx, bench)
-    return _judged([bench.verdicts[clone.uuid] for clone in clones], [*opened, *known.values()])
+    return Judged(
+        verdicts=[bench.verdicts[clone.uuid] for clone in clones],
+        to_stage=_by_store([*opened, *known.values()]),
+        new=frozenset(row.uuid for row in opened),
+    )
 
 
 def _refuse_all(clones: Sequence[OfferedClone], code: str, reason: str) -> Judged:
     return Judged(verdicts=[Refused(uuid=clone.uuid, code=code, reason=reason) for clone in clones], to_stage={})
 
 
-def _judged(verdicts: list[Verdict], rows: Iterable[Incoming]) -> Judged:
+def _by_store(rows: Iterable[Incoming]) -> dict[StoreName, list[Incoming]]:
     to_stage: defaultdict[StoreName, list[Incoming]] = defaultdict(list)
     for row in rows:
         # Known ones as well: a row may have been written by a process that died before it made the directory.
         if row.state in OPEN:
             to_stage[row.store].append(row)
-    return Judged(verdicts=verdicts, to_stage=dict(to_stage))
+    return dict(to_stage)
 
 
 async def _write(tx: Transaction, bench: _Bench) -> list[Incoming]:
@@ -215,6 +225,8 @@ def _judge_fresh(clone: OfferedClone, obstacle: Obstacle | None, bench: _Bench) 
         allotment = bench.ledger.place(clone.size)
     except LibrarianError as error:
         return Refused(uuid=clone.uuid, code=error.code, reason=error.message)
+    if obstacle is not None and obstacle.arriving is not None:
+        bench.lapsed.append(obstacle.arriving)
     token = Token.mint()
     bench.names.add(name)
     bench.above.update(name.ancestors)
@@ -266,7 +278,6 @@ def _busy(clone: OfferedClone, arriving: Incoming, bench: _Bench) -> Verdict | N
     until = arriving.progressed_at + bench.lease
     is_open = arriving.state in OPEN
     if is_open and until <= bench.now:
-        bench.lapsed.append(arriving)
         return None
     if arriving.checksum is not None and (arriving.size, arriving.checksum) != (clone.size, clone.checksum):
         reason = f"other content is arriving under that name: {arriving.checksum}, {arriving.size:,} bytes"

@@ -6,10 +6,14 @@ from librarian import replication
 from librarian.catalog.records import EntryPoint
 from librarian.names import FileName
 from librarian.peers import is_changed
+from librarian.policies import ClonePolicy
 from librarian.states import DueState, TransferState
 from tests.clone_fixtures import acquaint, party, until
 from tests.fakes.tcp_proxy import tcp_proxy
 from tests.holding import hold
+from tests.network.test_clone_protocol import a_clone, offer, receiver, state_of
+
+__all__ = ["receiver"]
 
 MIB = 1024**2
 
@@ -173,6 +177,44 @@ async def lose(party_, name) -> None:
     async with party_.site.catalog.begin() as tx:
         await tx._connection.execute(delete(InstanceRow))
     party_.site.stores.lookup("fast").path_of(FileName(name)).unlink()
+
+
+async def test_a_clone_under_way_survives_a_store_that_is_away_when_it_is_offered_again(receiver, tmp_path):
+    clone = a_clone()
+    (accepted,) = await offer(receiver, clone)
+    root = receiver.folder / "fast"
+    root.rename(tmp_path / "elsewhere")
+
+    (meanwhile,) = await offer(receiver, clone)
+    state = await state_of(receiver, clone)
+    (tmp_path / "elsewhere").rename(root)
+    await receiver.site.stores.probe()
+    (again,) = await offer(receiver, clone)
+
+    assert (meanwhile["verdict"], state) == ("busy", TransferState.INITIATED)
+    assert again == accepted
+
+
+async def test_an_arrival_keeps_its_lease_when_what_is_offered_instead_does_not_fit(receiver):
+    clone = a_clone("one", size=3)
+    await offer(receiver, clone, user="princeton")
+    receiver.site.settings = receiver.site.settings.model_copy(update={"clones": ClonePolicy(busy_lease="0s")})
+
+    (refused,) = await offer(receiver, a_clone("one", size=2**60))
+
+    assert (refused["verdict"], refused["code"]) == ("refused", "no_room")
+    assert await state_of(receiver, clone) is TransferState.INITIATED
+
+
+async def test_an_arrival_whose_lease_lapsed_gives_way_to_what_is_offered_next(receiver):
+    clone, other = a_clone("one"), a_clone("one", checksum="xxh3:" + "1" * 32)
+    await offer(receiver, clone, user="princeton")
+    receiver.site.settings = receiver.site.settings.model_copy(update={"clones": ClonePolicy(busy_lease="0s")})
+
+    (accepted,) = await offer(receiver, other)
+
+    assert accepted["verdict"] == "accepted"
+    assert await state_of(receiver, clone) is TransferState.CANCELLED
 
 
 POINTS = (
