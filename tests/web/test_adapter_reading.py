@@ -246,3 +246,18 @@ async def test_a_name_with_slashes_and_escapes_reaches_the_route(server):
     reply = await server.call("GET", "/names/a/b%20c%C3%A9", user="reader")
 
     assert reply.status == 200
+
+
+@pytest.mark.parametrize("name", ["a%ff", "a%", "a%2", "a%zz", "%ed%a0%80", "a%C3", "%c0%ae%c0%ae"])
+@pytest.mark.parametrize("path", ["/names/{}", "/nowhere/{}", "/things?tag={}"])
+async def test_a_url_that_is_not_utf_8_in_escapes_is_a_bad_request(server, path, name):
+    answer = await raw_exchange(server, head("GET", path.format(name)))
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert "escapes" in problem_in(answer)["message"]
+
+
+async def test_an_escaped_percent_sign_is_one(server):
+    reply = await server.call("GET", "/refused/conflict?tag=100%25", user="reader")
+
+    assert reply.status == 409

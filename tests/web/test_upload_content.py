@@ -139,6 +139,15 @@ async def test_member_paths_that_escape_are_refused(live_server, tmp_path, membe
     assert sorted(tmp_path.rglob("*")) == before
 
 
+async def test_a_member_that_is_not_named_in_utf_8_is_refused_not_renamed(live_server):
+    upload = await opened(live_server, "book", {"a": b"truth"})
+
+    reply = await put(live_server, upload, b"truth", "a%ff")
+
+    assert (reply.status, reply.json["code"]) == (400, "bad_request")
+    assert not Path(upload["staging_path"]).exists()
+
+
 async def test_a_link_in_staging_is_not_followed_by_a_put(live_server, tmp_path):
     upload = await opened(live_server, "book", {"d/a": b"truth"})
     outside = tmp_path / "outside"

@@ -8,11 +8,12 @@ import re
 import secrets
 import time
 from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
 
 from librarian.doors import LOCAL, Addresses
-from librarian.errors import LibrarianError, ProtocolMismatch
+from librarian.errors import BadRequest, LibrarianError, ProtocolMismatch
 from librarian.web import refusals, streams
 from librarian.wire.base import PROTOCOL, PROTOCOL_HEADER
 
@@ -28,6 +29,7 @@ CALLER: Final = web.RequestKey("CALLER", str)
 ADDRESSES: Final = web.AppKey("ADDRESSES", Addresses)
 REQUEST_ID_HEADER: Final = "X-Request-Id"
 _ACCEPTABLE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _PROTOCOL: Final = str(PROTOCOL)
 _BEGUN: Final = web.RequestKey("_BEGUN", bool)
 
@@ -64,6 +66,8 @@ def _address_of(request: web.Request) -> str:
 async def _answer(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
     try:
         _check_protocol(request)
+        _check_escapes(request.rel_url.raw_path)
+        _check_escapes(request.rel_url.raw_query_string)
         return await handler(request)
     except LibrarianError as error:
         return _refuse(error, request, request_id)
@@ -111,6 +115,17 @@ def _request_id(request: web.Request) -> str:
     if given is not None and _ACCEPTABLE_ID.fullmatch(given):
         return given
     return secrets.token_hex(8)
+
+
+def _check_escapes(text: str) -> None:
+    # What cannot be decoded would be taken as it stands, and mean another name than its sender meant.
+    if _BAD_ESCAPE.search(text) is None:
+        try:
+            unquote_to_bytes(text).decode()
+            return
+        except UnicodeError:
+            pass
+    raise BadRequest("the URL is not UTF-8 in percent escapes", remedy="Escape the bytes of its UTF-8, a '%' as '%25'.")
 
 
 def _check_protocol(request: web.Request) -> None:
