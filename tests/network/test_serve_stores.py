@@ -165,6 +165,19 @@ async def test_a_hanging_store_is_told_and_others_take_uploads(working_on, mount
         assert (await stores_of(live))["slow"] is None
 
 
+async def test_a_store_that_just_began_to_hang_holds_up_neither_the_status_nor_the_site(working_on, mounts, tmp_path):
+    disk = mounts.fuse(tmp_path / "disk", tmp_path / "slow")
+    places = {"fast": tmp_path / "fast", "slow": tmp_path / "slow"}
+    async with working_on(**places, answer_timeout=timedelta(minutes=2)) as live:
+        disk.send_signal(signal.SIGSTOP)
+
+        told, site = await asyncio.gather(stores_of(live), live.call("GET", "/api/v1/site"))
+
+        disk.send_signal(signal.SIGCONT)
+        assert told == {"fast": None, "slow": "it does not answer for 3 s"}
+        assert {point["store"] for point in site.json["entry_points"]} == {"fast"}
+
+
 async def test_downloads_from_a_hanging_store_hold_up_no_others(working_on, mounts, tmp_path):
     disk = mounts.fuse(tmp_path / "disk", tmp_path / "slow")
     async with working_on(slow=tmp_path / "slow") as live:

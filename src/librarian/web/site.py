@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ from librarian.catalog.records import Happening
 from librarian.errors import Conflict
 from librarian.ownership import RESTORED
 from librarian.states import Role
+from librarian.web.patience import unless_slow
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.base import PROTOCOL
 from librarian.wire.site import RestoredAcknowledged, SiteDescription
@@ -54,8 +54,7 @@ class Card:
             if store.name not in known or store.problem is not None:
                 continue
             try:
-                async with asyncio.timeout(STORE_TIME.total_seconds()):
-                    found.extend(await peers.offered_entry_points([store]))
+                found += await unless_slow(peers.offered_entry_points([store]), patience=STORE_TIME)
             except TimeoutError:
                 continue
         self._entry_points = found

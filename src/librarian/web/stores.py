@@ -10,6 +10,7 @@ from librarian.catalog.records import Happening
 from librarian.errors import LibrarianError, NotFound
 from librarian.names import StoreName
 from librarian.states import Role
+from librarian.web.patience import unless_slow
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.stores import StoreDescription, StoreList
 
@@ -36,8 +37,7 @@ async def _describe(row: StoreRecord, store: Store | None) -> StoreDescription:
     problem = store.problem
     capacity: Capacity | None = None
     try:
-        async with asyncio.timeout(PATIENCE.total_seconds()):
-            capacity = await store.capacity()
+        capacity = await unless_slow(store.capacity(), patience=PATIENCE)
     except TimeoutError:
         problem = problem or f"it does not answer for {PATIENCE.total_seconds():g} s"
     except LibrarianError as error:
