@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import stat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -138,49 +139,68 @@ def fsync_at(path: str, *, at: int) -> None:
         os.close(fd)
 
 
-def remove_tree(path: str, *, at: int, beat: Callable[[], None], depth: int = 0) -> bool:
+def remove_tree(path: str, *, at: int, beat: Callable[[], None]) -> bool:
     """Remove *path* and all below it; False when something could not be removed (it belongs to others).
 
     What is not there counts as removed.
     """
-    beat()
-    try:
-        os.unlink(path, dir_fd=at)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EISDIR, errno.EPERM):
+    remover = _Remover(at, beat)
+    is_removed = remover.remove(path, at=at)
+    while remover.lifted:
+        is_removed = remover.remove(remover.lifted.pop(), at=at) and is_removed
+    return is_removed
+
+
+class _Remover:
+    """Removes trees of any depth: what lies too deep is lifted to the top, and its turn comes later."""
+
+    def __init__(self, top_fd: int, beat: Callable[[], None]) -> None:
+        self._top_fd = top_fd
+        self._beat = beat
+        self.lifted: list[str] = []
+
+    def remove(self, path: str, *, at: int, depth: int = 0) -> bool:
+        self._beat()
+        try:
+            os.unlink(path, dir_fd=at)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.EPERM):
+                return _pass_if_denied(error)
+        else:
+            return True
+        try:
+            return self._lift(path, at=at) if depth > DEPTH else self._remove_directory(path, at=at, depth=depth)
+        except OSError as error:
             return _pass_if_denied(error)
-    else:
+
+    def _lift(self, path: str, *, at: int) -> bool:
+        name = f".librarian-deep-{secrets.token_hex(8)}"
+        os.rename(path, name, src_dir_fd=at, dst_dir_fd=self._top_fd)
+        self.lifted.append(name)
         return True
-    try:
-        return _remove_directory(path, at=at, beat=beat, depth=depth)
-    except OSError as error:
-        return _pass_if_denied(error)
+
+    def _remove_directory(self, path: str, *, at: int, depth: int) -> bool:
+        fd = os.open(path, DIRECTORY, dir_fd=at)
+        try:
+            status = os.fstat(fd)
+            if status.st_uid == os.geteuid() and status.st_mode & 0o300 != 0o300:
+                # A book that was about to be published is read-only already.
+                os.fchmod(fd, 0o700)
+            with os.scandir(fd) as entries:
+                names = [entry.name for entry in entries]
+            # A list, because all are to be tried: what can go, goes.
+            removed = [self.remove(name, at=fd, depth=depth + 1) for name in names]
+        finally:
+            os.close(fd)
+        if not all(removed):
+            return False
+        os.rmdir(path, dir_fd=at)
+        return True
 
 
 def _pass_if_denied(error: OSError) -> bool:
     if error.errno in (errno.EACCES, errno.EPERM, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EBUSY):
         return False
     raise error
-
-
-def _remove_directory(path: str, *, at: int, beat: Callable[[], None], depth: int) -> bool:
-    if depth > DEPTH:
-        return False
-    fd = os.open(path, DIRECTORY, dir_fd=at)
-    try:
-        status = os.fstat(fd)
-        if status.st_uid == os.geteuid() and status.st_mode & 0o300 != 0o300:
-            # A book that was about to be published is read-only already.
-            os.fchmod(fd, 0o700)
-        with os.scandir(fd) as entries:
-            names = [entry.name for entry in entries]
-        # A list, because all are to be tried: what can go, goes.
-        removed = [remove_tree(name, at=fd, beat=beat, depth=depth + 1) for name in names]
-    finally:
-        os.close(fd)
-    if not all(removed):
-        return False
-    os.rmdir(path, dir_fd=at)
-    return True

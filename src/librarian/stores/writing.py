@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from librarian import guard
-from librarian.errors import LibrarianError, NotFound, RangeUnsatisfiable, TooLarge, WrongState
+from librarian.errors import LibrarianError, NotFound, RangeUnsatisfiable, TooLarge, UnsupportedMember, WrongState
 from librarian.stores import parts, places
 
 if TYPE_CHECKING:
@@ -36,7 +36,12 @@ def open_parent(here: Ground, token: Token, member: MemberPath | None) -> tuple[
     ------
     NotFound
         There is no such token.
+    UnsupportedMember
+        The member lies deeper than any book may be.
     """
+    if member is not None and member.count("/") > parts.DEPTH:
+        # Written down, it would be refused only when it is looked at.
+        raise UnsupportedMember(f"{member[:80]!r} is nested deeper than {parts.DEPTH} levels", remedy="Flatten it.")
     fd = _open_token(here, token)
     if member is None:
         return fd, places.PAYLOAD
