@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from librarian.catalog.queries import FileQuery, Order
 from librarian.errors import BadRequest
 from librarian.wire.cursors import read_cursor, write_cursor
 from tests.holding import hold
@@ -94,6 +95,23 @@ async def test_a_made_up_cursor_is_refused(live_server, cursor):
     assert reply.status == 400
 
 
+@pytest.mark.parametrize(
+    ("at", "status"),
+    [
+        ("2026-01-01T00:00:00+00:00", 200),
+        ("2026-01-01T00:00:00", 200),
+        ("9999-12-31T23:59:59-12:00", 400),
+        ("yesterday", 400),
+    ],
+)
+async def test_a_forged_cursor_is_read_or_refused(live_server, at, status):
+    question = f"files {FileQuery(order=Order.NEWEST)}"
+
+    reply = await search(live_server, f"?cursor={write_cursor(question, (at, 1, 'a'))}")
+
+    assert reply.status == status
+
+
 @given(
     parts=st.lists(st.one_of(st.text(max_size=20), st.integers(-(2**62), 2**62)), max_size=3),
     position=st.integers(0, 200),
@@ -128,6 +146,8 @@ def test_an_altered_cursor_is_refused(parts, position, letter):
         "?match=a&match=b",
         "?since=999999-01-01",
         "?min_size=99999999999999999999",
+        "?since=9999-12-31T23:59:59-12:00",
+        "?until=0001-01-01T00:00:00%2b14:00",
     ],
 )
 async def test_a_nonsensical_condition_is_refused_with_its_name(live_server, query):

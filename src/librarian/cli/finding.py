@@ -15,7 +15,8 @@ from librarian.cli.session import At, opened
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, size_text
 from librarian.errors import BadRequest, NotFound
 from librarian.states import Presence
-from librarian.wire.files import MOST_FILES, FilesQuery, FileSummary, in_utc
+from librarian.wire.base import in_utc
+from librarian.wire.files import MOST_FILES, FilesQuery, FileSummary
 
 if TYPE_CHECKING:
     from librarian.wire.files import FileDescription

@@ -16,6 +16,7 @@ from librarian.names import FileName
 from librarian.states import Kind, Role
 from librarian.web.route import Answer, Call, Route
 from librarian.wire import cursors, files
+from librarian.wire.base import in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,7 @@ def _position(question: str, cursor: str | None) -> Position | None:
         return None
     at, row_id, name = cursors.read_cursor(question, cursor, (str, int, str))
     try:
-        return Position(created_at=datetime.fromisoformat(str(at)), id=int(row_id), name=FileName(str(name)))
+        return Position(created_at=in_utc(datetime.fromisoformat(str(at))), id=int(row_id), name=FileName(str(name)))
     except (ValueError, BadName) as error:
         raise BadRequest("the cursor is damaged", remedy="Start again without it.") from error
 

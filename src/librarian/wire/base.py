@@ -32,7 +32,8 @@ _DIGEST: Final[dict[str, JsonValue]] = {"pattern": "^(book1-)?((xxh3|md5):[0-9a-
 LONGEST_REMARK: Final = 2000
 
 
-def _in_utc(instant: datetime) -> datetime:
+def in_utc(instant: datetime) -> datetime:
+    """*instant* in UTC; without a zone it is meant in UTC. Raises ValueError when UTC has no year for it."""
     if instant.tzinfo is None:
         return instant.replace(tzinfo=UTC)
     try:
@@ -48,7 +49,7 @@ def _plain(text: str) -> str:
 InstantText = Annotated[
     datetime,
     Field(strict=False, description="ISO 8601 date or instant; UTC where no zone is given."),
-    AfterValidator(_in_utc),
+    AfterValidator(in_utc),
 ]
 #: What another site says, as a person may read it: nothing in it moves a terminal's cursor.
 Remark = Annotated[str, AfterValidator(_plain)]

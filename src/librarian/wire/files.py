@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, Field
 
 from librarian.globs import Glob
 from librarian.states import Intent, Kind, Presence, VerifiedFrom
-from librarian.wire.base import AccountText, MemberText, Query, Response, SiteText, Size, StoreText
+from librarian.wire.base import AccountText, InstantText, MemberText, Query, Response, SiteText, Size, StoreText
 from librarian.wire.cursors import LONGEST
 
 #: The most files on one page of a search, and when nothing is said.
@@ -20,18 +20,10 @@ MOST_MEMBERS: Final = 10_000
 SOME_MEMBERS: Final = 1_000
 
 
-def in_utc(instant: datetime) -> datetime:
-    """*instant* in UTC; without a zone it is meant in UTC."""
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-
-
 def _checked_glob(text: str) -> str:
     return Glob(text).pattern
 
 
-InstantText = Annotated[
-    datetime, AfterValidator(in_utc), Field(description="ISO 8601 date or instant; UTC where no zone is given.")
-]
 CursorText = Annotated[str, Field(max_length=LONGEST, description="'next_cursor' of the page before.")]
 
 
