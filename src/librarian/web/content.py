@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Bytes read in one trip to a thread. Larger ones gain nothing, smaller ones cost trips.
 CHUNK: Final = 1024**2
-_RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_RANGE: Final = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 
 
 @dataclass(frozen=True, kw_only=True)
