@@ -151,13 +151,6 @@ class RangeUnsatisfiable(CallerError):
     status = 416
 
 
-class Throttled(CallerError):
-    """Too many failed attempts; ``details.retry_after`` is in seconds."""
-
-    code = "throttled"
-    status = 429
-
-
 class ConfigurationError(CallerError):
     """The settings cannot work; ``details.problems`` lists every problem at once."""
 
@@ -170,6 +163,13 @@ class Unavailable(LibrarianError):
     code = "unavailable"
     status = 503
     exit_code = 3
+
+
+class Throttled(Unavailable):
+    """Too many failed attempts; ``details.retry_after`` is in seconds."""
+
+    code = "throttled"
+    status = 429
 
 
 class NoRoom(Unavailable):

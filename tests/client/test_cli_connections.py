@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.site_fixtures import password_of
+from librarian.auth import Doorkeeper
+from librarian.doors import Throttle
+from tests.site_fixtures import CHEAP, password_of
 
 PASSWORD = password_of("reader")
 
@@ -113,3 +115,15 @@ async def test_what_is_wrong_with_a_connection_exits_2_with_words(ping, text, ar
     assert (code, out) == (2, "")
     assert words in err
     assert "hush" not in err
+
+
+async def test_who_guessed_too_often_is_told_to_come_back_later(ping, table, working):
+    throttle = Throttle()
+    working.site.doorkeeper = Doorkeeper(working.site.catalog, hasher=CHEAP, throttle=throttle)
+    for _ in range(20):
+        throttle.failed(address="127.0.0.1", account="reader")
+
+    code, _, err = await ping(table, "--at", "here")
+
+    assert code == 3
+    assert "too many failed logins" in err
