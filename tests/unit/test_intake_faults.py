@@ -1,8 +1,16 @@
 """Intake while stores come and go: what is under way is never given up for a store that may come back."""
 
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
 from librarian import intake
+from librarian.catalog.schema import IncomingRow
 from librarian.errors import StoreUnavailable
 from librarian.states import TransferState
+from librarian.timing import utc_now
+from tests.unit.test_intake import code_of
 from tests.uploading import ANA, asking, brought, open_one, state_of
 
 
@@ -36,3 +44,19 @@ async def test_a_new_upload_on_a_store_that_went_away_is_refused_and_frees_its_n
     assert [type(answer) for answer in answers] == [StoreUnavailable, StoreUnavailable]
     assert await state_of(site, upload) is TransferState.INITIATED
     assert (await open_one(site, "b", b"another size")).name == "b"
+
+
+@pytest.mark.parametrize(("state", "answers"), [("initiated", "opened"), ("staged", "no_room")])
+async def test_room_is_not_kept_for_bytes_that_have_not_come_for_days(site, state, answers):
+    free = (await site.stores.lookup("fast").capacity()).free_bytes
+    upload = await open_one(site, "a", size=free * 6 // 10)
+    async with site.catalog.begin() as tx:
+        await tx._connection.execute(
+            update(IncomingRow)
+            .where(IncomingRow.id == upload.id)
+            .values(progressed_at=utc_now() - timedelta(days=2), state=state)
+        )
+
+    answer = await open_one(site, "b", size=free * 6 // 10)
+
+    assert code_of(answer) == answers

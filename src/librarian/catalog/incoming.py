@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, func, insert, literal_column, select, update
+from sqlalchemy import bindparam, func, insert, literal_column, or_, select, update
 
 from librarian.catalog import rows
 from librarian.catalog.columns import Instant
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 #: Any number does, as long as nobody else uses it: openings of names queue behind it on PostgreSQL.
 NAMES_LOCK: Final = 0x6C69_6272_6E61_6D65
+#: A promise of room to a transfer that has not moved for this long is not counted.
+LAPSE: Final = timedelta(days=1)
 
 
 class IncomingTransfers(Repository):
@@ -54,8 +57,12 @@ class IncomingTransfers(Repository):
             await self._connection.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK)))
 
     async def shelves(self) -> tuple[Shelf, ...]:
-        """Every store with what it keeps and has promised, by name. Only live transfers hold a promise."""
-        found = await self._connection.execute(_shelves())
+        """Every store with what it keeps and has promised, by name. Only live transfers hold a promise.
+
+        An open one that has not moved for a day holds none until it moves again: its client or peer may be gone for
+        weeks, and whoever comes meanwhile is not to be sent away for bytes that do not come.
+        """
+        found = await self._connection.execute(_shelves(), {"since": utc_now() - LAPSE})
         return tuple(
             Shelf(store=StoreName(row.name), is_open=row.is_open, reserved=int(row.reserved), held=int(row.held))
             for row in found
@@ -134,7 +141,13 @@ class IncomingTransfers(Repository):
 def _shelves() -> Select[*tuple[object, ...]]:
     promised = (
         select(IncomingRow.store_id, func.sum(IncomingRow.reserved).label("bytes"))
-        .where(is_live(IncomingRow.state))
+        .where(
+            is_live(IncomingRow.state),
+            or_(
+                IncomingRow.state.in_([literal_column("'staged'"), literal_column("'ingesting'")]),
+                IncomingRow.progressed_at > bindparam("since", type_=Instant()),
+            ),
+        )
         .group_by(IncomingRow.store_id)
         .subquery()
     )
