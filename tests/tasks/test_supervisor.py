@@ -30,7 +30,7 @@ class Scripted(Task[str, str]):
         return self.work.pop(0) if self.work else None
 
     async def act(self, plan):
-        if isinstance(plan, Exception):
+        if isinstance(plan, BaseException):
             raise plan
         if self.gate is not None:
             await self.gate.wait()
@@ -83,6 +83,15 @@ async def test_a_failing_task_is_tried_again_and_stops_no_other(site):
         await bad.until(["later"])
 
     assert bad.given_up == ["RuntimeError"]
+
+
+async def test_a_task_that_something_within_cancelled_is_tried_again(site):
+    task = Scripted(site, "one", [asyncio.CancelledError(), "later"])
+
+    async with Supervisor(site, [task]):
+        await task.until(["later"])
+
+    assert site.pulses.of("one").last_error == "something that it waited for was cancelled"
 
 
 async def test_the_pulse_tells_the_last_error_and_counts_failures(site):

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 from librarian import timing
-from librarian.errors import LibrarianError
+from librarian.errors import LibrarianError, Unavailable
 from librarian.timing import Budget, utc_now
 
 if TYPE_CHECKING:
@@ -111,6 +111,12 @@ class Supervisor:
                 async with self._site.catalog.begin() as tx:
                     await task.recover(tx)
             rounds = await task.run_pass(budget)
+        except asyncio.CancelledError:
+            if _is_cancelled():
+                raise
+            # Not us, but something that the pass waited for: its loop goes on.
+            self._report_failure(task.name, Unavailable("something that it waited for was cancelled"))
+            return False, False
         except Exception as error:  # noqa: BLE001 - the one place: whatever a task does, its loop goes on
             self._report_failure(task.name, error)
             return False, False
@@ -146,3 +152,9 @@ class Supervisor:
         with suppress(TimeoutError):
             async with asyncio.timeout(span.total_seconds()):
                 await self._stopping.wait()
+
+
+def _is_cancelled() -> bool:
+    """Whether somebody asked the task that is running to end."""
+    running = asyncio.current_task()
+    return running is not None and running.cancelling() > 0
