@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from librarian.web import openapi, reference
+from librarian.web.route import with_heads
 from librarian.web.table import ALL_ROUTES
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "http-api.md"
@@ -40,7 +41,7 @@ def references_in(node):
 def test_every_route_is_described(document):
     described = {f"{method.upper()} {path}" for path, method, _ in operations(document)}
 
-    assert described == {f"{route.method} {openapi.path_of(route)}" for route in ALL_ROUTES}
+    assert described == {f"{route.method} {openapi.path_of(route)}" for route in with_heads(ALL_ROUTES)}
     assert all(route.method in HTTPMethod.__members__ for route in ALL_ROUTES)
 
 
@@ -69,6 +70,20 @@ def test_every_operation_has_a_summary_a_tag_and_a_documented_handler(document):
 
     assert poor == []
     assert [route.path for route in ALL_ROUTES if not route.handler.__doc__] == []
+
+
+def test_head_is_described_wherever_get_is_with_the_same_parameters(document):
+    pairs = [(methods["get"], methods["head"]) for methods in document["paths"].values() if "get" in methods]
+
+    assert any(get.get("parameters") for get, _ in pairs)
+    assert [get.get("parameters") for get, _ in pairs] == [head.get("parameters") for _, head in pairs]
+
+
+def test_a_head_without_a_get_says_what_it_tells(document):
+    lonely = [methods["head"] for methods in document["paths"].values() if "head" in methods and "get" not in methods]
+
+    assert lonely
+    assert all("have arrived" in head["summary"] for head in lonely)
 
 
 def test_every_placeholder_is_a_parameter(document):

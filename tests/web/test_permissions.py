@@ -15,7 +15,7 @@ UPSTREAM = frozenset({"upstream"})
 CALLBACK = frozenset({"callback"})
 PEERS = UPSTREAM | CALLBACK
 
-#: Who may call what. A route that is not in here fails the tests: think before you add it.
+#: Who may call what; who may GET may HEAD. A route that is not in here fails the tests: think before you add it.
 PERMITTED = {
     "GET /healthz": ANYBODY,
     "GET /readyz": ANYBODY,
@@ -32,7 +32,6 @@ PERMITTED = {
     "GET /api/v1/files/{name}": READERS,
     "GET /api/v1/members/{name}": READERS,
     "GET /api/v1/content/{name}": READERS,
-    "HEAD /api/v1/content/{name}": READERS,
     "POST /api/v1/uploads": UPLOADERS,
     "POST /api/v1/uploads/commit": UPLOADERS,
     "GET /api/v1/uploads/{id}": UPLOADERS,
@@ -99,6 +98,17 @@ async def test_a_role_opens_exactly_what_the_table_says(server, user):
         reply = await server.call(route.method, path_to(route), user=user)
         if lets_in(reply) != (user in PERMITTED[key_of(route)]):
             wrong[key_of(route)] = reply.status
+
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("user", [None, *(role.value for role in Role)])
+async def test_head_is_answered_as_get_is_to_everybody_without_the_body(server, user):
+    wrong = {}
+    for path in [path_to(route) for route in ALL_ROUTES if route.method == "GET"]:
+        get, head = [await server.call(method, path, user=user) for method in ("GET", "HEAD")]
+        if (head.status, head.raw) != (get.status, b""):
+            wrong[path] = head.status
 
     assert wrong == {}
 

@@ -9,6 +9,7 @@ from aiohttp import web
 from librarian.doors import Addresses
 from librarian.web import adapter, around, docs, openapi, streams, table
 from librarian.web import site as site_routes
+from librarian.web.route import with_heads
 from librarian.web.runner import make_runner
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def create_app(
     app[streams.READ_LIMITS] = (site.settings.limits.read_timeout, body_time)
     app[site_routes.CARD] = site_routes.Card(site)
     app[docs.DESCRIPTION] = openapi.Description(routes)
-    for route in routes:
+    for route in with_heads(routes):
         app.router.add_route(
             route.method,
             route.path,

@@ -300,20 +300,16 @@ def _entries(source: _Source) -> Iterator[Entry]:
         )
 
 
-ROUTES: tuple[Route, ...] = tuple(
+ROUTES: tuple[Route, ...] = (
     Route(
-        method=method,
+        method="GET",
         path="/api/v1/content/{name:.+}",
         handler=download,
-        summary=summary,
+        summary="Download a file, one member of a book, or a book as tar",
         roles=READERS,
         query=ContentQuery,
         statuses=(200, 206, 304),
         refusals=(NotFound, BadRequest, RangeUnsatisfiable, StoreUnavailable),
         tag="files",
-    )
-    for method, summary in (
-        ("GET", "Download a file, one member of a book, or a book as tar"),
-        ("HEAD", "Size and checksum of what a download would give"),
-    )
+    ),
 )

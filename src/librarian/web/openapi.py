@@ -24,7 +24,7 @@ from librarian.errors import (
     TooLarge,
     Unauthenticated,
 )
-from librarian.web.route import adapter_of
+from librarian.web.route import adapter_of, with_heads
 from librarian.wire.base import PROTOCOL, PROTOCOL_HEADER
 from librarian.wire.problems import Problem
 
@@ -47,9 +47,10 @@ _HEADERS: Final[Json] = {
 }
 _ABOUT: Final = f"""\
 Everything that a librarian does for others. JSON bodies are read whatever their Content-Type; names in paths may
-hold slashes. Every refusal is a problem document with a stable `code` and a `remedy`. Every answer carries
-`X-Request-Id` (a given one is taken over) and `{PROTOCOL_HEADER}: {PROTOCOL}`; a request that names another protocol
-is refused. The binary bodies of uploads and clones are read as they come and never held in memory.
+hold slashes. HEAD is answered wherever GET is, as GET is but without the body. Every refusal is a problem document
+with a stable `code` and a `remedy`. Every answer carries `X-Request-Id` (a given one is taken over) and
+`{PROTOCOL_HEADER}: {PROTOCOL}`; a request that names another protocol is refused. The binary bodies of uploads and
+clones are read as they come and never held in memory.
 """
 
 
@@ -85,7 +86,7 @@ class Description:
     """The description of *routes*; made when it is first asked for, since few servers ever are."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = routes
+        self._routes = with_heads(routes)
 
     @cached_property
     def raw(self) -> bytes:
@@ -94,11 +95,14 @@ class Description:
 
     @cached_property
     def document(self) -> Json:
-        """The document."""
+        """The document; query models become parameters and are no components."""
         schemas, definitions = _schemas(self._routes)
         paths: dict[str, dict[str, JsonValue]] = {}
         for route in self._routes:
             paths.setdefault(path_of(route), {})[route.method.lower()] = _operation(route, schemas, definitions)
+        for name, schema in schemas.items():
+            if name.startswith("query "):
+                definitions.pop(_referred(schema), None)
         return {
             "openapi": "3.1.0",
             "info": {
@@ -181,9 +185,8 @@ def _takes_nothing(route: Route) -> bool:
 
 
 def _parameters(schema: Json, definitions: Json) -> Iterable[JsonValue]:
-    """The fields of a query model as parameters; the model itself leaves the components."""
-    reference = schema.get("$ref")
-    model = definitions.pop(reference.rsplit("/", 1)[-1], {}) if isinstance(reference, str) else schema
+    """The fields of a query model as parameters."""
+    model = definitions.get(_referred(schema), schema)
     if not isinstance(model, dict):
         return
     properties, required = model.get("properties"), model.get("required")
@@ -197,6 +200,11 @@ def _parameters(schema: Json, definitions: Json) -> Iterable[JsonValue]:
         if isinstance(field, dict) and isinstance(field.get("description"), str):
             parameter["description"] = field["description"]
         yield parameter
+
+
+def _referred(schema: Json) -> str:
+    """The name of the component that *schema* refers to, if any."""
+    return str(schema.get("$ref", "")).rpartition("/")[2]
 
 
 def _responses(route: Route, schemas: _Schemas) -> Json:

@@ -36,6 +36,7 @@ Below `/api/v1`, JSON in and out. The same as OpenAPI 3.1 is served at `/openapi
   Any route may answer 400 `bad_request`, `bad_name` or `protocol_mismatch`, and 500 `bug`; any that needs an account
   401 `unauthenticated`, 403 `forbidden`, 429 `throttled`, 503 `draining` or `database_unavailable`; any with a body
   413 `too_large`.
+- **HEAD** is answered wherever GET is: the same status and headers for the same callers, without the body.
 - **Headers**: every answer carries `X-Request-Id` (a harmless one that is given is taken over) and
   `{PROTOCOL_HEADER}: {PROTOCOL}`; a request that names another protocol is refused. 429 and 503 carry `Retry-After`.
 """

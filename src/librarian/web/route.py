@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pydantic import TypeAdapter
@@ -74,6 +74,13 @@ class Route:
     #: Bytes of JSON body that are read at most; None: as the settings say.
     body_limit: int | None = None
     tag: str = ""
+
+
+def with_heads(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """*routes*, and HEAD for every GET that has none of its own: the same to the same callers, without the body."""
+    own = {route.path for route in routes if route.method == "HEAD"}
+    gets = [route for route in routes if route.method == "GET" and route.path not in own]
+    return (*routes, *(replace(route, method="HEAD", summary=f"{route.summary}: the headers alone") for route in gets))
 
 
 def adapter_of(kind: object) -> TypeAdapter[object]:
