@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: A transfer that failed unexpectedly so often, at last alone, is shown to a person.
 ALERT_AFTER: Final = 5
+#: A staged transfer that waits longer for its store is shown to a person.
+ALERT_WAITING: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +147,9 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         good = [each for each in result if isinstance(each, Good)]
         self._owes = await recording.record_good(tx, good, now=now) or self._owes
         await recording.record_bad(tx, [each for each in result if isinstance(each, Bad)])
-        await tx.claims.release([_delay(each) for each in result if isinstance(each, Later)])
+        later = [each for each in result if isinstance(each, Later)]
+        await tx.claims.release([_delay(each) for each in later])
+        await recording.alert_waiting(tx, [each for each in later if now - each.transfer.progressed_at > ALERT_WAITING])
 
     async def carry_out(self, plan: Claim) -> list[Outcome]:
         """Act and record; then tell those who wait, and clear what is left in staging."""

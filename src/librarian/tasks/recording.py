@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from librarian.catalog.records import File, Incoming
     from librarian.catalog.transaction import Transaction
     from librarian.names import FileId, FileName, StoreName
-    from librarian.tasks.verifying import Good
+    from librarian.tasks.verifying import Good, Later
 
 
 async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -> bool:
@@ -177,6 +177,20 @@ def _unarrived(bad: Bad) -> Unarrived:
         checksum=transfer.checksum,
         code=bad.error.code,
         reason=bad.error.message,
+    )
+
+
+async def alert_waiting(tx: Transaction, waiting: Sequence[Later]) -> None:
+    """Show a person what waits for its store for long: it goes on by itself, but may need help."""
+    if not waiting:
+        return
+    first = waiting[0]
+    store = first.transfer.store
+    await tx.alerts.raise_alert(
+        f"ingest-waits:{store}:{first.error.code}",
+        message=f"Cannot ingest {len(waiting)} files onto {store} for long, {first.transfer.name} among them: "
+        f"{first.error.message}",
+        remedy=first.error.remedy,
     )
 
 
