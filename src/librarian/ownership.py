@@ -33,6 +33,8 @@ CONFIRM_SECONDS: Final = 3.0
 UNCONFIRMED_SECONDS: Final = 15.0
 #: How often the generation grows while the process lives, in seconds.
 GENERATION_SECONDS: Final = 3600.0
+#: By how much: a start counts one, so that a step whose fate is unknown is never taken for another's start.
+STEP: Final = 2
 #: The cause of the alert about a restored backup.
 RESTORED: Final = "site:restored"
 
@@ -102,15 +104,19 @@ class Ownership:
             return await tx.site.get()
 
     async def step(self) -> int:
-        """Let the generation grow by one, and stamp it. A repeat grows it again, which is harmless."""
+        """Let the generation grow, and stamp it. A repeat grows it again, which is harmless."""
+        generation = await self._grow()
+        await self._stamp(self._stores.writable())
+        return generation
+
+    async def _grow(self) -> int:
         before = self._catalog.generations
         # Writes that begin while we step may see either; and where the answer to an earlier step was lost, nobody
         # knows which of the two the catalog is at.
-        self._catalog.generations = (*before, before[-1] + 1)
+        self._catalog.generations = (*before, before[-1] + STEP)
         async with self._catalog.begin() as tx:
-            generation = await tx.site.next_generation()
+            generation = await tx.site.next_generation(by=STEP)
         self._note_committed(generation)
-        await self._stamp(self._stores.writable())
         return generation
 
     def _note_committed(self, generation: int) -> None:
@@ -151,22 +157,25 @@ class Ownership:
         while True:
             await self._sleep(CONFIRM_SECONDS)
             try:
-                await self._lock.confirm()
-                if has_failed:
-                    # The lock may have been another's meanwhile: then the catalog is beyond us, and this refuses.
-                    async with self._catalog.begin():
-                        pass
-                has_failed = False
-                confirmed_at = self._clock()
-                if confirmed_at - stepped_at >= GENERATION_SECONDS:
-                    await self.step()
-                    stepped_at = confirmed_at
-            except DatabaseUnavailable as error:
+                # A database may fall silent in the middle of anything.
+                async with asyncio.timeout(UNCONFIRMED_SECONDS):
+                    await self._lock.confirm()
+                    if has_failed:
+                        # The lock may have been another's meanwhile: then the catalog is beyond us, and this refuses.
+                        async with self._catalog.begin():
+                            pass
+                    has_failed = False
+                    confirmed_at = self._clock()
+                    if confirmed_at - stepped_at >= GENERATION_SECONDS:
+                        # Stamped when the stores are looked at next: one that hangs must not keep us from the lock.
+                        await self._grow()
+                        stepped_at = confirmed_at
+            except (DatabaseUnavailable, TimeoutError) as error:
                 has_failed = True
                 self._refuse_silence(self._clock() - confirmed_at, error)
 
-    def _refuse_silence(self, silent: float, error: DatabaseUnavailable) -> None:
-        log.warning("Cannot confirm that this process owns its catalog: %s", error)
+    def _refuse_silence(self, silent: float, error: Exception) -> None:
+        log.warning("Cannot confirm that this process owns its catalog: %s", str(error) or "no answer")
         if silent >= UNCONFIRMED_SECONDS:
             raise OwnedElsewhere(
                 f"ownership could not be confirmed for {silent:.0f} s",

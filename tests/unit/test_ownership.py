@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from librarian import ownership
+from librarian.catalog.database import make_engine
 from librarian.errors import DatabaseUnavailable, OwnedElsewhere
 from librarian.names import SiteName
-from librarian.ownership import CONFIRM_SECONDS, GENERATION_SECONDS, RESTORED, UNCONFIRMED_SECONDS
+from librarian.ownership import CONFIRM_SECONDS, GENERATION_SECONDS, RESTORED, STEP, UNCONFIRMED_SECONDS
 from tests.owning import IDENTITY, NAME, Hours, Over, Owner
 
 
@@ -121,8 +124,9 @@ async def test_the_generation_grows_hourly_and_is_stamped(owning):
     async with owning(ends_at=2 * GENERATION_SECONDS + 10) as owner:
         with pytest.raises(Over):
             await owner.ownership.watch()
+        await owner.look()
 
-        assert ((await owner.site()).generation, owner.stamp_of()) == (3, 3)
+        assert (await owner.site()).generation == owner.stamp_of() == 1 + 2 * STEP
         await owner.write()
 
 
@@ -150,6 +154,33 @@ async def test_a_step_that_was_lost_keeps_the_owner_and_can_be_repeated(owning, 
         assert generation == (await owner.site()).generation == owner.stamp_of()
 
 
+async def test_anothers_start_is_not_taken_for_a_step_that_was_lost(owning, lose):
+    async with owning() as owner:
+        lose(owner, "request")
+        with pytest.raises(DatabaseUnavailable):
+            await owner.ownership.step()
+
+        await owner.set_back(generation=2)
+
+        with pytest.raises(OwnedElsewhere):
+            await owner.write()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_step_that_hangs_ends_neither_the_watch_nor_the_ownership(owning, database_url, monkeypatch):
+    monkeypatch.setattr(ownership, "UNCONFIRMED_SECONDS", 0.2)
+    engine = make_engine(database_url)
+    async with owning(ends_at=GENERATION_SECONDS + 10) as owner, engine.begin() as other:
+        await other.execute(text("UPDATE site SET name = name"))
+
+        with pytest.raises(Over):
+            await owner.ownership.watch()
+
+        await other.rollback()
+        await owner.write()
+    await engine.dispose()
+
+
 async def test_a_store_is_never_stamped_with_a_generation_that_may_not_be_committed(owning, lose):
     async with owning() as owner:
         (owner.folder / "fast").rename(owner.folder / "away")
@@ -167,7 +198,7 @@ async def test_a_store_is_never_stamped_with_a_generation_that_may_not_be_commit
 
 async def test_a_store_ahead_of_its_catalog_shows_a_restored_backup(owning):
     async with owning() as owner:
-        for _ in range(4):
+        for _ in range(2):
             await owner.ownership.step()
         await owner.set_back(generation=1)
 
@@ -241,7 +272,7 @@ async def test_a_store_that_comes_back_is_stamped_and_used(owning):
 
         await owner.look()
 
-        assert (before, owner.stamp_of("slow")) == (1, 2)
+        assert (before, owner.stamp_of("slow")) == (1, 1 + STEP)
         assert owner.stores.lookup("slow").problem is None
 
 
@@ -278,7 +309,7 @@ async def test_a_late_store_ahead_of_its_catalog_shows_a_restored_backup(owning)
 
         site = await owner.site()
         assert before is None
-        assert "store 'slow' has seen generation 2, the catalog is at 1" in site.restored_why
+        assert "store 'slow' has seen generation 3, the catalog is at 1" in site.restored_why
         assert site.generation == owner.stamp_of("fast") == owner.stamp_of("slow")
         assert [store.problem for store in owner.stores] == [None, None]
 

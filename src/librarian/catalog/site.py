@@ -50,10 +50,10 @@ class SiteIdentity(Repository):
         )
         return _site(row.one())
 
-    async def next_generation(self) -> int:
-        """Count a start (or an hour): one more than before."""
+    async def next_generation(self, *, by: int = 1) -> int:
+        """Let the generation grow: by one for a start."""
         counted = await self._connection.execute(
-            update(SiteRow).values(generation=SiteRow.generation + 1).returning(SiteRow.generation)
+            update(SiteRow).values(generation=SiteRow.generation + by).returning(SiteRow.generation)
         )
         return counted.scalar_one()
 
