@@ -46,7 +46,7 @@ T = TypeVar("T")
 BACKLOG: Final = 512
 #: How long the exit waits for what a library left behind, before it ends the process regardless.
 LAST_BREATH_SECONDS: Final = 10.0
-#: How long the exit waits for the last generation to be stamped into the stores.
+#: How long the exit waits for a start that was cancelled, or for the last generation to be stamped into the stores.
 LAST_STEP_SECONDS: Final = 2.0
 
 
@@ -146,7 +146,7 @@ async def _came_first(work: asyncio.Future[T], stop: asyncio.Event) -> bool:
     if not stop.is_set():
         return True
     work.cancel()
-    await asyncio.wait((work,))
+    await asyncio.wait((work,), timeout=LAST_STEP_SECONDS)
     return False
 
 

@@ -37,7 +37,8 @@ async def stuck(server) -> None:
 
     async def waits() -> bool:
         tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
-        return any("request_wait_answer" in (task / "wchan").read_text() for task in tasks)
+        places = [(task / "wchan").read_text() for task in tasks]
+        return any("request_wait_answer" in place or "fuse" in place for place in places)
 
     await until(waits)
 
@@ -120,3 +121,14 @@ async def test_a_hanging_store_does_not_hold_up_the_end(new_server, mounts, tmp_
         code = await server.stop()
 
     assert code == 0
+
+
+async def test_a_start_that_waits_for_a_hanging_store_ends_when_asked(new_server, mounts, tmp_path):
+    server = new_server(each_store='answer_timeout = "5 min"', settings='[limits]\ndrain = "5 min"\n')
+    disk = mounts.fuse(tmp_path / "disk", server.folder / "fast")
+    disk.send_signal(signal.SIGSTOP)
+    server.start()
+    await server.answers("/readyz", 503)
+    await stuck(server)
+
+    assert await server.stop() == 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: The folders of a store that say nothing for so long are left to the running server.
-LONGEST_LOOK: Final = timedelta(seconds=5)
+LONGEST_LOOK: Final = timedelta(seconds=2)
 _SCHEMES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
