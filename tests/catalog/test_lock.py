@@ -10,6 +10,7 @@ import pytest
 
 from librarian.catalog.lock import NETWORK_FILE_SYSTEMS, file_system_of, owner_lock
 from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
+from tests.contracts.mounts import Mounts
 
 #: Take a lock in a process of its own.
 TAKE = (
@@ -89,6 +90,47 @@ async def test_a_lost_connection_is_noticed(databases):
         await lock.confirm()
 
     await lock.release()
+
+
+async def test_a_catalog_has_one_lock_through_whichever_link_it_is_named(sqlite_url, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link.sqlite").symlink_to(sqlite_url.partition(":///")[2])
+    first = owner_lock(sqlite_url)
+    await first.take()
+
+    with pytest.raises(OwnedElsewhere):
+        await owner_lock(f"sqlite+aiosqlite:///{tmp_path}/elsewhere/link.sqlite").take()
+
+    await first.release()
+
+
+async def test_a_lock_file_that_says_nonsense_is_held_by_an_unknown_process(sqlite_url):
+    first = owner_lock(sqlite_url)
+    await first.take()
+    Path(sqlite_url.partition(":///")[2] + ".owner").write_bytes(b"\xff garbage")
+
+    with pytest.raises(OwnedElsewhere, match="owned by an unknown process"):
+        await owner_lock(sqlite_url).take()
+
+    await first.release()
+
+
+async def test_a_catalog_on_a_network_file_system_is_refused(sqlite_url, tmp_path, monkeypatch):
+    # Such a mount needs a second machine: let this one's file system pass for one.
+    monkeypatch.setattr("librarian.catalog.lock.NETWORK_FILE_SYSTEMS", {file_system_of(tmp_path)})
+
+    with pytest.raises(ConfigurationError, match="where SQLite's locks cannot be trusted"):
+        await owner_lock(sqlite_url).take()
+
+
+def test_the_file_system_of_a_mount_with_a_strange_name_is_found(tmp_path):
+    mounts = Mounts()
+    try:
+        place = mounts.tmpfs(tmp_path / "büro \\ 2", "size=1m")
+
+        assert file_system_of(place) == "tmpfs"
+    finally:
+        mounts.clean_up()
 
 
 def test_the_file_system_of_a_local_folder_is_not_a_network_one(tmp_path):
