@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.site_fixtures import served
 from tests.uploading import checksum_of, file_called
 from tests.web.uploads_over_http import UPLOADS, commit, content_of, opened, put, working
 
@@ -115,9 +116,98 @@ async def test_a_member_is_resumed(live_server):
 
     rest = await put(live_server, upload, b"th", "d/a", offset=3)
 
-    assert there.headers["Upload-Offset"] == "3"
-    assert rest.json["received"] == 5
+    assert (there.headers["Upload-Offset"], rest.headers["Upload-Offset"]) == ("3", "5")
     assert (Path(upload["staging_path"]) / "d" / "a").read_bytes() == b"truth"
+
+
+async def test_what_has_arrived_is_told_of_the_whole_or_not_at_all(working):
+    members = {"a": b"a" * 14, "b": b"b" * 6}
+    upload = await opened(working, "book", members)
+    await put(working, upload, members["a"], "a")
+    second = await put(working, upload, members["b"], "b")
+    asked = await working.call("GET", f"{UPLOADS}/{upload['id']}", user="uploader")
+
+    done = await commit(working, upload, checksum_of(members))
+    afterwards = await working.call("GET", f"{UPLOADS}/{upload['id']}", user="uploader")
+
+    received = [reply.json["received"] for reply in (second, asked, done, afterwards)]
+    assert received == [None, 20, 20, 20]
+    assert upload["received"] is None
+    assert second.headers["Upload-Offset"] == "6"
+
+
+async def test_of_a_store_that_is_away_nobody_says_that_nothing_has_arrived(live_server):
+    upload = await opened(live_server, "a", b"truth")
+    await put(live_server, upload, b"tru")
+    Path(upload["staging_path"]).parents[1].rename(Path(upload["staging_path"]).parents[1].with_name("away"))
+    await live_server.site.stores.lookup("fast").probe()
+
+    size = await live_server.call("HEAD", content_of(upload), user="uploader")
+    described = await live_server.call("GET", f"{UPLOADS}/{upload['id']}", user="uploader")
+
+    assert (size.status, size.headers.get("Upload-Offset")) == (503, None)
+    assert (described.status, described.json["received"]) == (200, None)
+
+
+def bytes_in(upload) -> int:
+    return sum(path.stat().st_size for path in Path(upload["staging_path"]).rglob("*") if path.is_file())
+
+
+async def test_members_bring_no_more_than_twice_the_promised_bytes(live_server):
+    upload = await opened(live_server, "book", {"a": b"x" * 1000})
+
+    replies = [await put(live_server, upload, b"x" * 1000, f"m{number}") for number in range(5)]
+
+    assert [reply.status for reply in replies] == [200, 200, 413, 413, 413]
+    assert replies[2].json["details"] == {"limit": 2000}
+    assert bytes_in(upload) == 2000
+
+
+async def test_members_that_come_side_by_side_bring_no_more_either(live_server):
+    upload = await opened(live_server, "book", {"a": b"x" * 1000})
+
+    replies = await asyncio.gather(*(put(live_server, upload, b"x" * 1000, f"m{number}") for number in range(12)))
+
+    assert sorted(reply.status for reply in replies) == [200] * 2 + [413] * 10
+    assert bytes_in(upload) == 2000
+
+
+async def test_a_server_that_starts_anew_counts_what_had_come(live_server):
+    upload = await opened(live_server, "book", {"a": b"x" * 1000})
+    await put(live_server, upload, b"x" * 1000, "a")
+    await put(live_server, upload, b"x" * 900, "b")
+
+    async with served(live_server.site) as anew:
+        replies = [await put(anew, upload, b"x" * size, name) for name, size in (("c", 101), ("d", 100))]
+
+    assert [reply.status for reply in replies] == [413, 200]
+
+
+async def test_a_member_that_is_sent_again_and_again_counts_once(live_server):
+    upload = await opened(live_server, "book", {"a": b"x" * 1000})
+
+    replies = [await put(live_server, upload, b"x" * 1000, "a") for _ in range(5)]
+
+    assert {reply.status for reply in replies} == {200}
+
+
+async def test_a_tar_that_is_sent_again_and_again_counts_once(live_server):
+    upload = await opened(live_server, "book", {"a": b"x" * 1000})
+
+    replies = [await put(live_server, upload, tar_of({"a": b"x" * 1000})) for _ in range(4)]
+
+    assert [reply.json["received"] for reply in replies] == [1000] * 4
+
+
+async def test_members_and_tar_streams_together_bring_no_more_than_twice(live_server):
+    upload = await opened(live_server, "book", {"a": b"x" * 1000})
+    await put(live_server, upload, tar_of({"a": b"x" * 1000}))
+    await put(live_server, upload, b"x" * 800, "b")
+
+    member = await put(live_server, upload, b"x" * 300, "c")
+    stream = await put(live_server, upload, tar_of({"d": b"x" * 300}))
+
+    assert (member.status, stream.status) == (413, 413)
 
 
 async def test_of_a_member_that_never_came_nothing_is_there(live_server):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from librarian.doors import Addresses
-from librarian.web import adapter, around, docs, openapi, streams, table
+from librarian.web import adapter, around, arrivals, docs, openapi, streams, table
 from librarian.web import site as site_routes
 from librarian.web.route import with_heads
 from librarian.web.runner import make_runner
@@ -41,6 +41,7 @@ def create_app(
     app = web.Application(middlewares=[around.around])
     app[around.ADDRESSES] = Addresses(site.settings.trusted_proxies)
     app[streams.READ_LIMITS] = (site.settings.limits.read_timeout, body_time)
+    app[arrivals.ARRIVALS] = arrivals.Arrivals()
     app[site_routes.CARD] = site_routes.Card(site)
     app[docs.DESCRIPTION] = openapi.Description(routes)
     for route in with_heads(routes):

@@ -19,6 +19,7 @@ from librarian.errors import BadName, BadRequest, LibrarianError, NotFound, TooL
 from librarian.names import MemberPath, StoreName, Token
 from librarian.room import factor_of
 from librarian.states import OPEN, Kind, TransferState
+from librarian.web.arrivals import TIMES
 from librarian.wire.clones import FRAME_HEADER_BYTES, ContentWritten, FrameHeader, FrameRefusal, FrameTokens
 from librarian.wire.problems import Problem
 
@@ -208,8 +209,7 @@ class ContentIntake:
         if is_book is not is_member:
             raise WrongState(f"the clone is a {row.kind.value}, the frame is not for one", remedy="Check the offer.")
         seen = self._written.get(row.token, 0)
-        # A member that is sent again counts twice: that is bounded, and rare.
-        limit = 2 * row.size if is_book else row.size
+        limit = TIMES * row.size if is_book else row.size
         if (seen + header.size if is_book else header.offset + header.size) > limit:
             raise TooLarge(
                 f"more than the {row.size:,} bytes that were offered", remedy="Offer it with the size that it has."

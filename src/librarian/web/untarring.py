@@ -71,7 +71,7 @@ class Untar:
             self._received += header.size
             if self._received > self._limit:
                 raise TooLarge(
-                    f"the members have more than the {self._limit:,} bytes that were announced",
+                    f"the members have more than the {self._limit:,} bytes that may come",
                     remedy="Open the upload with its true size.",
                     details={"limit": self._limit},
                 )

@@ -23,13 +23,16 @@ from librarian.errors import (
 )
 from librarian.names import MemberPath
 from librarian.states import OPEN, Kind, TransferState
-from librarian.web import streams, uploads
+from librarian.web import arrivals, streams, uploads
 from librarian.web.route import Answer, Call, Route
 from librarian.web.tar_intake import receive_tar
 from librarian.wire.uploads import Place, Upload
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from librarian.catalog.records import Incoming
+    from librarian.stores.base import Store
 
 #: Says how many bytes are there, and how many there will be.
 OFFSET_HEADER: Final = "Upload-Offset"
@@ -40,7 +43,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,
 
 
 async def put_content(call: Call[None, Place]) -> Answer:
-    """Take the bytes of a file, or a whole book as a tar stream."""
+    """Take the bytes of a file, or a whole book as a tar stream; ``Upload-Offset`` says how many are there."""
     async with call.site.writers.hold(call.request.match_info["id"]) as pen:
         upload = await _writable(call)
         store = call.site.stores.lookup(upload.store)
@@ -51,16 +54,23 @@ async def put_content(call: Call[None, Place]) -> Answer:
                     "a tar stream cannot go on in the middle",
                     remedy="Send the stream from its beginning, or the book member by member.",
                 )
-            await receive_tar(store, upload.token, chunks, limit=upload.size)
-            received = (await store.staged_sizes([upload.token])).get(upload.token, 0)
+            received = await _receive_book(call, store, upload, chunks)
         else:
             offset = _offset(call, upload.size)
             received = await store.write(upload.token, None, chunks, offset=offset, limit=upload.size)
-    return Answer(body=uploads.describe(call, upload, received=received))
+    return Answer(body=uploads.describe(call, upload, received=received), headers={OFFSET_HEADER: str(received)})
+
+
+async def _receive_book(call: Call[None, Place], store: Store, upload: Incoming, chunks: AsyncIterator[bytes]) -> int:
+    """Take a tar stream; returns the bytes that then stand in staging."""
+    call.request.app[arrivals.ARRIVALS].forget(upload)
+    room = arrivals.TIMES * upload.size - await arrivals.staged(store, upload)
+    await receive_tar(store, upload.token, chunks, limit=min(upload.size, max(0, room)))
+    return await arrivals.staged(store, upload)
 
 
 async def put_member(call: Call[None, Place]) -> Answer:
-    """Take the bytes of one member of a book."""
+    """Take the bytes of one member of a book; ``Upload-Offset`` says how many of it are there."""
     member = MemberPath(call.request.match_info["member"])
     async with call.site.writers.hold(call.request.match_info["id"], part=member) as pen:
         upload = await _writable(call)
@@ -68,18 +78,22 @@ async def put_member(call: Call[None, Place]) -> Answer:
         store = call.site.stores.lookup(upload.store)
         offset = _offset(call, upload.size)
         chunks = pen.write_down(streams.incoming(call.request))
-        received = await store.write(upload.token, member, chunks, offset=offset, limit=upload.size)
-    return Answer(body=uploads.describe(call, upload, received=received))
+        async with call.request.app[arrivals.ARRIVALS].counted(upload, store, chunks) as counted:
+            size = await store.write(upload.token, member, counted, offset=offset, limit=upload.size)
+    return Answer(body=uploads.describe(call, upload), headers={OFFSET_HEADER: str(size)})
 
 
 async def head_content(call: Call[None, None]) -> web.Response:
-    """Say how many bytes are there."""
+    """Say in ``Upload-Offset`` how many bytes have arrived, and in ``Upload-Length`` how many there will be."""
     upload = await intake.describe(call.site, call.caller, call.request.match_info["id"])
+    if upload.state in OPEN:
+        # Not as in a description: who took "nobody can look" for "nothing is there" would send all of it again.
+        return _size_answer(await arrivals.staged(call.site.stores.lookup(upload.store), upload), upload.size)
     return _size_answer(await uploads.received(call.site, upload), upload.size)
 
 
 async def head_member(call: Call[None, None]) -> web.Response:
-    """Say how many bytes of one member are there."""
+    """Say in ``Upload-Offset`` how many bytes of one member have arrived."""
     member = MemberPath(call.request.match_info["member"])
     upload = await intake.describe(call.site, call.caller, call.request.match_info["id"])
     _expect_book(upload)
@@ -89,8 +103,8 @@ async def head_member(call: Call[None, None]) -> web.Response:
     return _size_answer(size, None)
 
 
-def _size_answer(received: int, size: int | None) -> web.Response:
-    headers = {OFFSET_HEADER: str(received), "Cache-Control": "no-store"}
+def _size_answer(received: int | None, size: int | None) -> web.Response:
+    headers = {} if received is None else {OFFSET_HEADER: str(received)}
     if size is not None:
         headers[LENGTH_HEADER] = str(size)
     return web.Response(status=200, headers=headers)

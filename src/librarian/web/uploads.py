@@ -22,8 +22,8 @@ from librarian.errors import (
     WrongState,
 )
 from librarian.names import FileName
-from librarian.states import LIVE, Kind, Role, TransferState
-from librarian.web import around
+from librarian.states import LIVE, OPEN, Kind, Role, TransferState
+from librarian.web import around, arrivals
 from librarian.web.refusals import problem_of
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.problems import Problem
@@ -126,14 +126,14 @@ def _path(id_: str) -> str:
     return f"/api/v1/uploads/{id_}"
 
 
-async def received(site: Site, upload: Incoming) -> int:
-    """Bytes of *upload* in staging; zero where nobody can look, or nothing is looked for any more."""
-    if upload.state not in LIVE or upload.store not in site.stores:
-        return 0
+async def received(site: Site, upload: Incoming) -> int | None:
+    """Bytes of *upload* that have arrived; None while nobody can look, and once they are measured or given up."""
+    if upload.state is TransferState.COMPLETED:
+        return upload.size
+    if upload.state not in OPEN or upload.store not in site.stores:
+        return None
     store = site.stores.lookup(upload.store)
-    if store.problem is not None:
-        return 0
-    return (await store.staged_sizes([upload.token])).get(upload.token, 0)
+    return None if store.problem is not None else await arrivals.staged(store, upload)
 
 
 class _Describer:
@@ -150,7 +150,7 @@ class _Describer:
             return UploadAnswer(problem=problem_of(answer, request_id=self._request_id))
         return UploadAnswer.model_construct(upload=self.upload(answer), problem=None)
 
-    def upload(self, upload: Incoming, *, received: int = 0) -> Upload:
+    def upload(self, upload: Incoming, *, received: int | None = None) -> Upload:
         """*upload* as it is told; built of what was checked before, so it is not checked again."""
         folder = f"{self._staging.get(upload.store, '')}/{upload.token}"
         return Upload.model_construct(
@@ -165,7 +165,7 @@ class _Describer:
             content_url=f"{self._base}{_path(upload.uuid)}/content",
             probe_path=folder,
             ways=["shared", "http"],
-            received=received,
+            received=upload.size if upload.state is TransferState.COMPLETED else received,
             created_at=upload.created_at,
             problem=self._problem(upload),
         )
@@ -180,7 +180,7 @@ class _Describer:
         )
 
 
-def describe(call: Call[object, object], upload: Incoming, *, received: int) -> Upload:
+def describe(call: Call[object, object], upload: Incoming, *, received: int | None = None) -> Upload:
     """*upload* as ``PUT`` answers it."""
     return _Describer(call).upload(upload, received=received)
 

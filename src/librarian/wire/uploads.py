@@ -41,7 +41,9 @@ class Upload(Response):
     #: The folder of a random name that the payload is to be put into: who finds it shares the file system.
     probe_path: str = Field(description="Exists if you share the file system with the server.")
     ways: list[Literal["shared", "http"]]
-    received: int = Field(default=0, description="Bytes that had arrived, if that was looked at.")
+    received: int | None = Field(
+        default=None, description="Bytes of the whole that have arrived; null where that was not looked at."
+    )
     created_at: datetime
     problem: Problem | None = Field(default=None, description="Why it failed, or what it waits for.")
 
