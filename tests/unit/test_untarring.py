@@ -63,10 +63,18 @@ async def test_files_and_directories_of_every_format_are_read(form, piece):
 
 
 @pytest.mark.parametrize(
-    "options", [["book"], ["-C", "book", "."], ["./book"], ["--format=posix", "book"], ["-b", "1", "book"]]
+    "options",
+    [
+        ["data/book"],
+        ["./data/book"],
+        ["-C", "data", "book"],
+        ["-C", "data/book", "."],
+        ["--format=posix", "data/book"],
+        ["-b", "1", "data/book"],
+    ],
 )
 async def test_a_book_has_the_same_members_however_tar_was_called(tmp_path, options):
-    book = tmp_path / "book"
+    book = tmp_path / "data" / "book"
     (book / "d").mkdir(parents=True)
     (book / "empty").mkdir()
     (book / "a").write_bytes(b"1")
@@ -87,6 +95,24 @@ async def test_what_lies_outside_the_top_that_came_first_is_refused():
 
     with pytest.raises(UnsupportedMember, match="outside"):
         await unpack(stream)
+
+
+async def test_a_part_of_the_book_that_came_first_is_told_how_to_send_the_whole(tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "z").write_bytes(b"1")
+    stream = subprocess.run(["tar", "-c", "d", "z"], cwd=tmp_path, check=True, capture_output=True).stdout
+
+    with pytest.raises(UnsupportedMember) as refused:
+        await unpack(stream)
+
+    assert "'z' lies outside 'd/'" in refused.value.message
+    assert "tar -C book -c ." in refused.value.remedy
+
+
+@pytest.mark.parametrize("name", ["data", "data/other/a", "data/book2/a"])
+async def test_what_lies_beside_a_deep_top_is_refused(name):
+    with pytest.raises(UnsupportedMember, match="outside"):
+        await unpack(entry("data/book", kind=tarfile.DIRTYPE) + entry(name, b"1") + END)
 
 
 async def test_an_empty_book_is_a_stream_with_the_top_alone():

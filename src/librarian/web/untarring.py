@@ -5,9 +5,9 @@ FIFOs, sparse files, absolute paths, ``..``, names that are not UTF-8, duplicate
 negative and contradictory sizes, headers with a wrong checksum, streams that end too soon, and bytes after the end.
 Memory does not grow with the bytes, only with the number of names.
 
-What is the book's top? ``tar -C book -c .`` names members ``./a``: the ``./`` is taken off. ``tar -c book`` names
-them ``book/a`` and begins with the directory ``book/`` itself: when the first entry is a directory with one part, it
-is the top, it is taken off, and everything else must lie in it. Any other stream is taken as it is.
+What is the book's top? ``tar -C book -c .`` names members ``./a``: the ``./`` is taken off. ``tar -c data/book`` names
+them ``data/book/a`` and begins with the directory ``data/book/`` itself: a directory that comes first is the top, it is
+taken off, and everything else must lie in it. A stream that begins with a file is taken as it is.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _Names:
             self._tell("")
             return None
         path = _member(text, header.name)
-        if is_first and header.is_directory and "/" not in path:
+        if is_first and header.is_directory:
             self._top = path
             self._tell("")
             return None
@@ -158,8 +158,8 @@ class _Names:
                 raise _duplicate(header.name)
             if not path.startswith(f"{self._top}/"):
                 raise UnsupportedMember(
-                    f"the entry {header.name!r} lies outside {self._top + '/'!r}, which came first",
-                    remedy="Send one book: 'tar -c book', or 'tar -C book -c .'.",
+                    f"the entry {header.name!r} lies outside {self._top + '/'!r}, which came first and so is the book",
+                    remedy="If it is but a part of the book, send the book as 'tar -C book -c .' does.",
                 )
             path = MemberPath(path[len(self._top) + 1 :])
         self._remember(path, is_directory=header.is_directory)
