@@ -102,7 +102,10 @@ class Ledger:
         return Allotment(store=name, reserved=reserved)
 
     def _story(self) -> str:
-        return "; ".join(self._story_of(shelf) for shelf in self._shelves.values())
+        shelved = [self._story_of(shelf) for shelf in self._shelves.values()]
+        # A new store that could not be opened yet has no shelf.
+        others = [room for name, room in self._rooms.items() if name not in self._shelves]
+        return "; ".join([*shelved, *(f"{room.store} has a problem ({room.problem})" for room in others)])
 
     def _story_of(self, shelf: Shelf) -> str:
         room = self._rooms.get(shelf.store)

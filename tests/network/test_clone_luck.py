@@ -95,6 +95,26 @@ async def batches_of(sender) -> int:
         return len(await tx.batches.with_ids([1, 2, 3]))
 
 
+@pytest.mark.parametrize("after", range(3))
+async def test_any_answer_to_the_receiver_may_be_lost(urls, tmp_path, after):
+    async with (
+        party(urls[0], tmp_path / "a", "chajnantor") as sender,
+        party(urls[1], tmp_path / "b", "nersc") as receiver,
+        tcp_proxy(sender.live.url) as proxy,
+    ):
+        await acquaint(sender, receiver)
+        await receiver.knows(sender, url=proxy.url)
+        proxy.lose_answer(after=after)
+        await sender.upload({"one": b"one"})
+        await sender.replicates_to(receiver)
+        await sender.knows_copies_at(receiver, ["one"])
+        await sender.upload({"two": b"two"})
+        await sender.knows_copies_at(receiver, ["two"])
+
+        assert await sender.dues(["one", "two"]) == ()
+        assert await receiver.alerts() == ()
+
+
 async def is_walked(sender) -> None:
     async def is_over() -> bool:
         async with sender.site.catalog.read() as tx:

@@ -15,7 +15,8 @@ from librarian.catalog.schema import IncomingRow
 from librarian.errors import NoRoom
 from librarian.names import StoreName
 from librarian.states import Role, TransferState
-from librarian.timing import utc_now
+from librarian.tasks.probe import Probe
+from librarian.timing import plenty_of_time, utc_now
 from tests.contracts.mounts import Mounts
 from tests.disks import site_on
 from tests.holding import write_payload
@@ -173,6 +174,34 @@ async def test_a_hung_disk_stops_neither_the_service_nor_other_stores(mounts, di
         assert "no answer" in next(store["problem"] for store in status.json["stores"] if store["name"] == "fast")
         assert (beside.store, await state_of(site, beside)) == ("slow", TransferState.COMPLETED)
         assert await state_of(site, upload) is TransferState.COMPLETED
+
+
+async def test_a_disk_from_whose_staging_nothing_can_be_renamed_is_told_and_not_used(
+    mounts, disk, sqlite_url, tmp_path
+):
+    for folder in ("root", "staging"):
+        mounts.bind(tmp_path / "source" / folder, disk / folder)
+    async with site_on(disk, tmp_path / "state", sqlite_url) as site, serving(site) as live:
+        await Probe(site).run_pass(plenty_of_time())
+        status = await live.call("GET", "/api/v1/status")
+        refusal = await open_one(site, "a")
+
+        (alert,) = status.json["alerts"]
+        assert (alert["cause"], "different mounts" in alert["message"]) == ("store-unavailable:fast", True)
+        assert isinstance(refusal, NoRoom)
+        assert "different mounts" in refusal.message
+
+
+async def test_a_disk_that_knows_no_rename_without_replacing_keeps_files_and_books(mounts, disk, sqlite_url, tmp_path):
+    mounts.fuse(tmp_path / "source", disk)
+    async with site_on(disk, tmp_path / "state", sqlite_url) as site:
+        uploads = [await committed(site, "a/file", b"truth"), await committed(site, "a/book", {"b/c": b"1", "d": None})]
+        write_payload(site.stores.lookup("fast").path_of("a/other"), b"stands there")
+        taken = await committed(site, "a/other", b"truth")
+        await ingest(site)
+
+        assert {await state_of(site, upload) for upload in uploads} == {TransferState.COMPLETED}
+        assert (await now_of(site, taken)).code == "name_taken_on_disk"
 
 
 async def test_what_others_brought_waits_for_room_to_be_copied(mounts, disk, sqlite_url, tmp_path):
