@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from librarian.catalog.records import EntryPoint
 from librarian.client.address import Address
+from librarian.client.answers import LISTING_BYTES
 from librarian.client.connection import Connection
 from librarian.errors import ConfigurationError, LibrarianError, PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
@@ -239,12 +240,20 @@ class Neighbours:
             body=AskContent(tokens=list(tokens)),
             repeats=False,
             silence=SILENCE,
+            answer_bytes=LISTING_BYTES,
         )
 
     async def send_content(self, peer: SiteName, chunks: AsyncIterator[bytes]) -> ContentWritten:
         """Send one content stream; docs/explanation/between-sites.md has its form."""
         line = await self._line(peer)
-        return await line.stream_up("POST", "/clones/content", chunks, answer=ContentWritten, silence=CONTENT_SILENCE)
+        return await line.stream_up(
+            "POST",
+            "/clones/content",
+            chunks,
+            answer=ContentWritten,
+            silence=CONTENT_SILENCE,
+            answer_bytes=LISTING_BYTES,
+        )
 
     async def look_at(self, *, url: str, username: str, password: str) -> OfferedSite:
         """What the site at *url* says about itself to our account there."""

@@ -1,6 +1,7 @@
 """Requests: how failures below and above HTTP become refusals that say what to do."""
 
 import json
+import tracemalloc
 from datetime import timedelta
 from pathlib import Path
 
@@ -156,13 +157,51 @@ async def test_a_backslash_before_u0000_is_read_as_it_stands(answering):
     assert answer.text == r"a\u0000"
 
 
-async def test_an_answer_without_end_is_cut_off(answering, monkeypatch):
-    monkeypatch.setattr("librarian.client.answers.ANSWER_BYTES", 1000)
-    url, _ = await answering((200, " " * 100_000))
+MIB = 1024**2
+
+
+@pytest.fixture
+async def endless():
+    """A server whose every answer is JSON without end, and how many bytes of it were taken; it gives up at 64 MiB."""
+    taken = [0]
+
+    async def answer(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(64):
+            await response.write(b" " * MIB)
+            taken[0] += MIB
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", answer)
+    async with TestServer(app) as server:
+        yield str(server.make_url("")), taken
+
+
+async def test_an_answer_without_end_is_cut_off_and_costs_little_memory(endless):
+    url, taken = endless
+
+    tracemalloc.start()
+    async with LibrarianClient(url, patience=timedelta(0)) as client:
+        with pytest.raises(PeerUnavailable, match="more than 8,388,608 bytes"):
+            await client.request("GET", "/x", answer=Number)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert taken[0] < 32 * MIB
+    assert peak < 24 * MIB
+
+
+async def test_an_answer_is_as_long_as_its_caller_foresees(answering):
+    url, _ = await answering((200, {"number": 7, "more": "x" * 1000}))
 
     async with LibrarianClient(url, patience=timedelta(0)) as client:
-        with pytest.raises(PeerUnavailable, match="more than"):
-            await client.request("GET", "/x", answer=Number)
+        answer = await client.request("GET", "/x", answer=Number, answer_bytes=2000)
+        with pytest.raises(PeerUnavailable, match="more than 1,000 bytes"):
+            await client.request("GET", "/x", answer=Number, answer_bytes=1000)
+
+    assert answer.number == 7
 
 
 @pytest.mark.parametrize(

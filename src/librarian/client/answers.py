@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Longest JSON answer that is read: the largest lists of 4,096 items stay far below.
-ANSWER_BYTES: Final = 64 * 1024**2
+#: Longest JSON answer that is read unless its caller foresees a longer one: one thing, or a page of 1,000.
+ANSWER_BYTES: Final = 8 * 1024**2
+#: Longest answer about thousands of items whose names may all be long.
+LISTING_BYTES: Final = 64 * 1024**2
 #: HTTP statuses after which the same request may succeed.
 PASSING: Final = frozenset({502, 503, 504})
 
@@ -51,7 +53,7 @@ def error_of(problem: Problem, *, status: int) -> LibrarianError:
     return kind(problem.message, remedy=problem.remedy, details=details)
 
 
-def refusal(raw: bytes, *, status: int, url: str) -> LibrarianError:
+def refusal(raw: bytes | bytearray, *, status: int, url: str) -> LibrarianError:
     """The error that an answer with a status of 300 or more stands for."""
     try:
         problem = Problem.model_validate_json(_without_nul(raw))
@@ -65,12 +67,12 @@ def refusal(raw: bytes, *, status: int, url: str) -> LibrarianError:
     return error_of(problem, status=status)
 
 
-def _without_nul(raw: bytes) -> bytes:
+def _without_nul(raw: bytes | bytearray) -> bytes | bytearray:
     """*raw*, or nothing that could be read: no librarian says NUL, and no database of ours could keep it."""
     return b"" if has_nul(raw) else raw
 
 
-def read_answer(raw: bytes, kind: TypeAdapter[T], *, url: str) -> T:
+def read_answer(raw: bytes | bytearray, kind: TypeAdapter[T], *, url: str) -> T:
     """Parse a successful answer.
 
     Raises

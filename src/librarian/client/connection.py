@@ -158,6 +158,7 @@ class Connection:
         repeats: bool | None = None,
         patience: timedelta | None = None,
         silence: timedelta | None = None,
+        answer_bytes: int = answers.ANSWER_BYTES,
     ) -> T:
         """Send one request and return its answer as *answer*.
 
@@ -167,6 +168,7 @@ class Connection:
         repeats: whether a repeat is harmless; by default for GET, HEAD, PUT and DELETE alone.
         patience: how long to go on repeating while the librarian is away.
         silence: longest wait for the first byte of the answer.
+        answer_bytes: longest answer that is read.
 
         Raises
         ------
@@ -178,7 +180,7 @@ class Connection:
 
         async def once() -> T:
             async with self._send(method, url, data=raw, query=query, headers=_JSON, silence=silence) as response:
-                content = await _read_whole(response, url)
+                content = await _read_whole(response, url, limit=answer_bytes)
                 if response.status >= 300:
                     raise answers.refusal(content, status=response.status, url=url)
                 return answers.read_answer(content or b"null", _reader(answer), url=url)
@@ -195,12 +197,13 @@ class Connection:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         silence: timedelta | None = None,
+        answer_bytes: int = answers.ANSWER_BYTES,
     ) -> T:
         """Send *chunks* as the body. Never repeated here: the caller knows where to resume."""
         url = self.url_of(path)
         typed = {"Content-Type": "application/octet-stream", **(headers or {})}
         async with self._send(method, url, data=chunks, query=query, headers=typed, silence=silence) as response:
-            content = await _read_whole(response, url)
+            content = await _read_whole(response, url, limit=answer_bytes)
             if response.status >= 300:
                 raise answers.refusal(content, status=response.status, url=url)
             return answers.read_answer(content or b"null", _reader(answer), url=url)
@@ -323,16 +326,16 @@ def _reason(error: BaseException) -> str:
     return os.strerror(cause.errno)
 
 
-async def _read_whole(response: aiohttp.ClientResponse, url: str) -> bytes:
+async def _read_whole(response: aiohttp.ClientResponse, url: str, *, limit: int = answers.ANSWER_BYTES) -> bytearray:
     content = bytearray()
     async for chunk in _chunks(response, url, chunk_size=64 * 1024):
         content += chunk
-        if len(content) > answers.ANSWER_BYTES:
+        if len(content) > limit:
             raise PeerUnavailable(
-                f"{url} answered with more than {answers.ANSWER_BYTES:,} bytes of JSON",
+                f"{url} answered with more than {limit:,} bytes of JSON",
                 remedy="Check that the URL leads to a librarian.",
             )
-    return bytes(content)
+    return content
 
 
 async def _chunks(response: aiohttp.ClientResponse, url: str, *, chunk_size: int) -> AsyncIterator[bytes]:

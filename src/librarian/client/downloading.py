@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from librarian.checksum import Checksum, Hasher, MemberDigest, book_checksum
+from librarian.client.answers import LISTING_BYTES
 from librarian.client.connection import LONGEST_PAUSE, is_passing, segment
 from librarian.client.lanes import Halt, in_lanes
 from librarian.client.outcomes import Downloaded
@@ -238,7 +239,9 @@ async def list_members(connection: Connection, name: str) -> Sequence[Member]:
     found: list[Member] = []
     query = {"limit": str(MOST_MEMBERS)}
     while True:
-        page = await connection.request("GET", f"/members/{segment(name)}", query=query, answer=MemberPage)
+        page = await connection.request(
+            "GET", f"/members/{segment(name)}", query=query, answer=MemberPage, answer_bytes=LISTING_BYTES
+        )
         found += page.members
         if page.next_cursor is None:
             return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 from librarian.checksum import Algorithm, Checksum
 from librarian.client import bringing, downloading, many, uploading
 from librarian.client.address import Address
+from librarian.client.answers import ANSWER_BYTES
 from librarian.client.connection import PATIENCE, Connection, Streamed, segment
 from librarian.client.outcomes import Downloaded, SomeFailed, Uploaded, Verified
 from librarian.client.progress import Meter, Phase
@@ -94,6 +95,7 @@ class LibrarianClient:
         repeats: bool | None = None,
         patience: timedelta | None = None,
         silence: timedelta | None = None,
+        answer_bytes: int = ANSWER_BYTES,
     ) -> T:
         """Send one request; see ``Connection.request``."""
         return await self.connection.request(
@@ -105,6 +107,7 @@ class LibrarianClient:
             repeats=repeats,
             patience=patience,
             silence=silence,
+            answer_bytes=answer_bytes,
         )
 
     async def stream_up(
@@ -117,10 +120,18 @@ class LibrarianClient:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         silence: timedelta | None = None,
+        answer_bytes: int = ANSWER_BYTES,
     ) -> T:
         """Send *chunks* as the body; see ``Connection.stream_up``."""
         return await self.connection.stream_up(
-            method, path, chunks, answer=answer, query=query, headers=headers, silence=silence
+            method,
+            path,
+            chunks,
+            answer=answer,
+            query=query,
+            headers=headers,
+            silence=silence,
+            answer_bytes=answer_bytes,
         )
 
     def stream_down(

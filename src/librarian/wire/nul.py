@@ -9,6 +9,6 @@ from typing import Final
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
-def has_nul(raw: bytes) -> bool:
+def has_nul(raw: bytes | bytearray) -> bool:
     """Whether a string in the JSON document *raw* holds NUL, which valid JSON writes as an escape alone."""
     return b"\\u0000" in raw and _NUL.search(raw) is not None
