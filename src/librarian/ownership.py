@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from librarian.catalog.records import Happening
-from librarian.errors import DatabaseUnavailable, LibrarianError, OwnedElsewhere, RestoredCatalog
+from librarian.errors import ConfigurationError, DatabaseUnavailable, LibrarianError, OwnedElsewhere, RestoredCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -82,6 +82,8 @@ class Ownership:
         ------
         OwnedElsewhere
             The catalog belongs to a site of another name, or to another process since the lock was taken.
+        ConfigurationError
+            A store was given another name.
         DatabaseUnavailable
         """
         # The database may have been away since the lock was taken.
@@ -193,6 +195,13 @@ class Ownership:
             return
         # Opening it again is how a store tells its UUID.
         uuids = [await store.open(expected_uuid=None, generation=self._committed) for store in new]
+        names = {uuid: name for name, uuid in known.items()}
+        for store, uuid in zip(new, uuids, strict=True):
+            if uuid in names:
+                raise ConfigurationError(
+                    f"the store '{store.name}' is known to this catalog as '{names[uuid]}'",
+                    remedy="A store keeps its name: correct it in the settings.",
+                )
         async with self._catalog.begin() as tx:
             for store, uuid in zip(new, uuids, strict=True):
                 await tx.stores.register(store.name, uuid=uuid, kind="local")

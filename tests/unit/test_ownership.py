@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from librarian import ownership
 from librarian.catalog.database import make_engine
-from librarian.errors import DatabaseUnavailable, OwnedElsewhere
+from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
 from librarian.names import SiteName
 from librarian.ownership import CONFIRM_SECONDS, GENERATION_SECONDS, RESTORED, STEP, UNCONFIRMED_SECONDS
 from tests.owning import IDENTITY, NAME, Hours, Over, Owner
@@ -326,6 +326,17 @@ async def test_a_new_store_is_registered_when_it_can_be_used_at_last(owning):
 
         assert (before, await owner.registered()) == (["fast"], ["fast", "slow"])
         assert owner.stamp_of("slow") == 2
+
+
+async def test_a_store_that_was_given_another_name_is_refused(owning, tmp_path):
+    async with owning("fast"):
+        pass
+    for end in ("", "-staging"):
+        (tmp_path / f"fast{end}").rename(tmp_path / f"quick{end}")
+
+    async with owning("quick", begins=False) as owner:
+        with pytest.raises(ConfigurationError, match="the store 'quick' is known to this catalog as 'fast'"):
+            await owner.ownership.begin(NAME)
 
 
 async def test_looking_again_changes_nothing(owning):
