@@ -257,6 +257,16 @@ async def test_a_store_that_became_read_only_is_told_and_taken_back(working_on, 
         assert await bring(live, "b") == "fast"
 
 
+async def test_what_was_told_of_a_store_is_not_told_again(working_on, tmp_path):
+    async with working_on(fast=tmp_path / "fast") as live:
+        probe = Probe(live.site)
+        (tmp_path / "fast").rename(tmp_path / "away")
+
+        changes = [await probe.run_pass(plenty_of_time()) for _ in range(3)]
+
+        assert changes == [1, 0, 0]
+
+
 async def test_the_alert_of_a_store_that_came_back_between_two_starts_is_closed(working_on, tmp_path):
     async with working_on(fast=tmp_path / "fast"):
         pass

@@ -38,7 +38,7 @@ class Probe(Task[Change, None]):
     def __init__(self, site: Site) -> None:
         super().__init__(site)
         self.cadence = Cadence(interval=timedelta(seconds=10))
-        #: As last told; None: nothing was told yet.
+        #: The problem of each store as it was last told; None: it was well.
         self._told: dict[StoreName, str | None] = {}
 
     async def run_pass(self, budget: Budget) -> int:
@@ -47,7 +47,7 @@ class Probe(Task[Change, None]):
         await self.site.ownership.settle(answers)
         now = {store.name: store.problem for store in self.site.stores}
         # A store that is looked at for the first time may have been lost by an earlier process, and told so.
-        changed = {store: problem for store, problem in now.items() if self._told.get(store, "") != problem}
+        changed = {store: problem for store, problem in now.items() if self._is_news(store, problem)}
         if not changed:
             return 0
         well = [store for store, problem in changed.items() if problem is None]
@@ -61,6 +61,9 @@ class Probe(Task[Change, None]):
         self._told |= changed
         self.site.bells.ring("ingest")
         return 1
+
+    def _is_news(self, store: StoreName, problem: str | None) -> bool:
+        return store not in self._told or (problem is None) != (self._told[store] is None)
 
     async def plan(self, tx: Transaction) -> Change | None:
         """Nothing is claimed: the stores themselves say what there is to tell."""
