@@ -9,9 +9,9 @@ from librarian import auth, guard, notices, verdicts
 from librarian.errors import BadRequest, Forbidden, NotFound
 from librarian.names import Token
 from librarian.peers import SOON
-from librarian.states import OPEN, Role
+from librarian.states import Role
 from librarian.web import streams
-from librarian.web.frames import ContentIntake, FrameReader, staged_content
+from librarian.web.frames import ContentIntake, FrameReader, may_be_written, staged_content
 from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.wire.clones import (
     AskContent,
@@ -147,7 +147,7 @@ async def tell_content(call: Call[AskContent, None]) -> Answer:
     async with call.site.catalog.read() as tx:
         peer = await _caller(tx, call)
         rows = await tx.incoming.with_tokens([Token(token) for token in call.body.tokens])
-    mine = [row for row in rows if row.peer_id == peer.id and row.state in OPEN]
+    mine = [row for row in rows if may_be_written(call.site, row, peer)]
     found = await staged_content(call.site, mine)
     return Answer(
         body=StagedContents(

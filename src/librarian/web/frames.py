@@ -168,7 +168,7 @@ class ContentIntake:
     async def _admit(self, joined: frozenset[str]) -> None:
         async with self._site.catalog.begin() as tx:
             rows = await tx.incoming.with_tokens(self._tokens)
-            mine = [row for row in rows if row.peer_id == self._peer.id and row.state in OPEN and row.uuid in joined]
+            mine = [row for row in rows if may_be_written(self._site, row, self._peer) and row.uuid in joined]
             new = [row.id for row in mine if row.state is TransferState.INITIATED]
             await tx.incoming.advance(new, to=TransferState.ONGOING)
         self._rows = {row.token: row for row in mine}
@@ -309,6 +309,11 @@ class ContentIntake:
         if writing is not None:
             await asyncio.wait([writing])
         await self._note()
+
+
+def may_be_written(site: Site, row: Incoming, peer: Peer) -> bool:
+    """Whether *row* is a clone of *peer* that takes bytes: open, and on a store that we still have."""
+    return row.peer_id == peer.id and row.state in OPEN and row.store in site.stores
 
 
 def _header(line: bytes) -> FrameHeader:
