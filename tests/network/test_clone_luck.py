@@ -1,13 +1,16 @@
 """Bad luck between two sites: whatever was lost, doubled or changed meanwhile, each file arrives once and is known."""
 
 import pytest
+from sqlalchemy import delete, insert, update
 
 from librarian import replication
 from librarian.catalog.records import EntryPoint
+from librarian.catalog.schema import InstanceRow, StoreRow
 from librarian.names import FileName
 from librarian.peers import is_changed
 from librarian.policies import ClonePolicy
 from librarian.states import DueState, TransferState
+from librarian.timing import utc_now
 from tests.clone_fixtures import acquaint, party, until
 from tests.fakes.tcp_proxy import tcp_proxy
 from tests.holding import hold
@@ -190,10 +193,6 @@ async def tell_of(receiver, sender, name) -> None:
 
 
 async def lose(party_, name) -> None:
-    from sqlalchemy import delete
-
-    from librarian.catalog.schema import InstanceRow
-
     async with party_.site.catalog.begin() as tx:
         await tx._connection.execute(delete(InstanceRow))
     party_.site.stores.lookup("fast").path_of(FileName(name)).unlink()
@@ -235,6 +234,24 @@ async def test_an_arrival_whose_lease_lapsed_gives_way_to_what_is_offered_next(r
 
     assert accepted["verdict"] == "accepted"
     assert await state_of(receiver, clone) is TransferState.CANCELLED
+
+
+async def test_a_copy_on_a_store_that_was_given_up_holds_up_no_other(pair):
+    sender, receiver = pair
+    await sender.upload({"lost": b"lost", "good": b"good"})
+    async with sender.site.catalog.begin() as tx:
+        file = await sender.file("lost")
+        gone = insert(StoreRow).values(name="gone", uuid="gone", kind="local", is_open=True, created_at=utc_now())
+        store = (await tx._connection.execute(gone.returning(StoreRow.id))).scalar_one()
+        await tx._connection.execute(update(InstanceRow).where(InstanceRow.file_id == file.id).values(store_id=store))
+
+    await sender.replicates_to(receiver)
+    await sender.knows_copies_at(receiver, ["good"])
+
+    async def tells_why() -> bool:
+        return any(due.code == "not_delivered" for due in await sender.dues(["lost"]))
+
+    await until(tells_why)
 
 
 POINTS = (

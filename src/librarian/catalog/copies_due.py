@@ -31,7 +31,7 @@ from librarian.states import DueState, Intent, Kind, Presence, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Subquery
@@ -312,14 +312,17 @@ class CopiesDue(Repository):
             .values(state=DueState.DUE, next_try_at=utc_now())
         )
 
-    async def sources(self, files: Sequence[FileId]) -> dict[FileId, StoreName]:
-        """A store of ours with a healthy copy, for each of *files* that has one."""
+    async def sources(
+        self, files: Sequence[FileId], *, among: Collection[StoreName] | None = None
+    ) -> dict[FileId, StoreName]:
+        """A store of ours (one of *among*, where given) with a healthy copy, for each of *files* that has one."""
         wanted = self._table("wanted", file_id=rows.BIGINT)
+        usable = [] if among is None else [StoreRow.name.in_(among)]
         found = await self._connection.execute(
             select(InstanceRow.file_id, func.min(StoreRow.name).label("store"))
             .join(wanted, wanted.c.file_id == InstanceRow.file_id)
             .join(StoreRow, StoreRow.id == InstanceRow.store_id)
-            .where(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP)
+            .where(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP, *usable)
             .group_by(InstanceRow.file_id),
             {"wanted": rows.pack((file_id,) for file_id in files)},
         )

@@ -55,7 +55,9 @@ class Submit(LaneTask[Submission, str]):
             return None
         transfers = await tx.outgoing.of_batch(batch.id)
         going = tuple(t for t in transfers if t.state is TransferState.ONGOING and t.token is not None)
-        sources = await tx.copies_due.sources([t.file_id for t in going])
+        # A store that is away, or that we have no longer, must not hold up what stands on others.
+        usable = [store.name for store in self.site.stores if store.problem is None]
+        sources = await tx.copies_due.sources([t.file_id for t in going], among=usable)
         return Submission(peer=peer, batch=replace(batch, key=key), transfers=going, sources=sources)
 
     async def act(self, plan: Submission) -> str:
