@@ -148,14 +148,14 @@ async def ask(client: LibrarianClient, *, files: int, rounds: int) -> dict[str, 
     asked = questions(files) | {UNANCHORED: lambda dice: FilesQuery(match=f"*{dice.randrange(1000):03}4*x*")}
     times: dict[str, list[float]] = {name: [] for name in asked}
     for query in asked.values():
-        await client.search(query(dice))
+        await client.page(query(dice))
     for _ in range(rounds):
         for name, query in asked.items():
             if name == UNANCHORED and len(times[name]) >= max(rounds // 10, 1):
                 continue
             wanted = query(dice)
             started = time.perf_counter()
-            await client.search(wanted)
+            await client.page(wanted)
             times[name].append((time.perf_counter() - started) * 1000)
     return times
 

@@ -5,7 +5,6 @@ import pytest
 from librarian.checksum import Algorithm, measure_blocking
 from librarian.errors import BadName, BadRequest, ChecksumMismatch, Conflict, NotFound, SizeMismatch
 from librarian.names import StoreName
-from librarian.wire.files import FilesQuery
 from tests.holding import hold
 
 BOOK = {"a/x": b"1" * 3000, "a/y": b"", "b": b"22", "empty/deeper": None, "ü é": b"strange"}
@@ -117,15 +116,6 @@ async def test_an_unknown_name_is_not_found(client, tmp_path):
 async def test_a_name_that_cannot_be_is_refused_here(client, tmp_path):
     with pytest.raises(BadName):
         await client.download("../etc/passwd", tmp_path / "x")
-
-
-async def test_finding_follows_every_page(working, client):
-    for number in range(5):
-        await hold(working.site, f"f{number}", b"x")
-
-    found = [file.name async for file in client.find(FilesQuery(limit=2, order="name"))]
-
-    assert found == ["f0", "f1", "f2", "f3", "f4"]
 
 
 async def test_members_are_listed(working, client):

@@ -89,7 +89,7 @@ async def test_what_a_book_cannot_hold_is_refused_before_anything_is_sent(workin
     with pytest.raises(UnsupportedMember, match="odd"):
         await client.upload(path, "book")
 
-    assert (await client.search()).files == []
+    assert (await client.page()).files == []
 
 
 async def test_a_source_that_is_not_there_is_refused(client, tmp_path):

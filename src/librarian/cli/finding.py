@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from pydantic import ValidationError
 
 from librarian.cli.session import At, opened
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, size_text
+from librarian.client.searching import read_query
 from librarian.errors import BadRequest, NotFound
 from librarian.states import Presence
 from librarian.wire.base import in_utc
-from librarian.wire.files import MOST_FILES, FilesQuery, FileSummary
+from librarian.wire.files import MOST_FILES, FileSummary
 
 if TYPE_CHECKING:
     from librarian.wire.files import FileDescription
@@ -108,11 +108,11 @@ async def search(
         "order": order,
         "limit": MOST_FILES if every else min(limit, MOST_FILES),
     }
-    query = read_query(wanted)
+    query = read_query(wanted, remedy="See 'librarian search --help'.")
     found: list[FileSummary] = []
     is_more = False
     async with opened(at) as librarian:
-        async for file in librarian.find(query):
+        async for file in librarian.search(query):
             if not every and len(found) == limit:
                 is_more = True
                 break
@@ -126,18 +126,6 @@ async def search(
         terminal.note("No file matches.")
     if is_more:
         terminal.note(f"More than {limit:,} match: use --limit, --all, or a narrower search.")
-
-
-def read_query(wanted: dict[str, object]) -> FilesQuery:
-    """A search from what was typed; raises BadRequest."""
-    given = {key: value for key, value in wanted.items() if value is not None}
-    try:
-        return FilesQuery.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise BadRequest(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}", remedy="See 'librarian search --help'."
-        ) from error
 
 
 _COLUMNS: Final = (

@@ -8,12 +8,11 @@ import ctypes
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 from librarian.checksum import Algorithm
-from librarian.client import connections
+from librarian.client import connections, searching
 from librarian.client.librarian import LibrarianClient
-from librarian.wire.files import FilePage, FilesQuery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from librarian.client.address import Address
     from librarian.client.outcomes import Downloaded, Uploaded, Verified
     from librarian.client.progress import OnProgress
-    from librarian.wire.files import FileDescription, FileSummary, Member
+    from librarian.client.searching import Conditions
+    from librarian.wire.files import FileDescription, FilePage, FilesQuery, FileSummary, Member
     from librarian.wire.site import SiteDescription
 
 T = TypeVar("T")
@@ -175,18 +175,36 @@ class Librarian:
         """Fetch a file or book to *target*, verified against its checksum."""
         return self._run(lambda client: client.download(name, target, progress=progress))
 
-    def search(self, query: FilesQuery | None = None) -> Iterator[FileSummary]:
-        """Every file that matches, fetched page after page as the iteration goes on."""
-        wanted = query
+    def search(self, wanted: str | FilesQuery | None = None, **conditions: Unpack[Conditions]) -> Iterator[FileSummary]:
+        """Every file that matches *wanted* (a glob over whole names, or a query) and all *conditions*.
+
+        Nothing is asked before the iteration begins, and page after page as it goes on.
+
+        Examples
+        --------
+        ::
+
+            for file in archive.search("2026/11/*", kind="book"):
+                print(file.name, file.size)
+
+        Raises
+        ------
+        BadRequest
+            A condition makes no sense.
+        """
+        return self._every(searching.query_of(wanted, conditions))
+
+    def _every(self, query: FilesQuery) -> Iterator[FileSummary]:
         while True:
-            page = self._page(wanted)
+            page = self.page(query)
             yield from page.files
             if page.next_cursor is None:
                 return
-            wanted = (wanted or FilesQuery()).model_copy(update={"cursor": page.next_cursor})
+            query = query.model_copy(update={"cursor": page.next_cursor})
 
-    def _page(self, query: FilesQuery | None) -> FilePage:
-        return self._run(lambda client: client.search(query))
+    def page(self, query: FilesQuery | None = None) -> FilePage:
+        """One page of a search; give ``next_cursor`` back as ``cursor`` for the next. It may be short or empty."""
+        return self._run(lambda client: client.page(query))
 
     def describe(self, name: str) -> FileDescription:
         """Everything about one file: its copies with their paths, what it still owes, and its story."""

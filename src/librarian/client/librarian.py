@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeVar, Unpack
 
 from librarian.checksum import Algorithm, Checksum
-from librarian.client import bringing, downloading, many, uploading
+from librarian.client import bringing, downloading, many, searching, uploading
 from librarian.client.address import Address
 from librarian.client.answers import ANSWER_BYTES
 from librarian.client.connection import PATIENCE, Connection, Streamed, segment
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from librarian.client.progress import OnProgress
+    from librarian.client.searching import Conditions
 
 #: How long a broken connection is resumed without any progress before an upload or download gives up.
 RESUME_FOR: Final = timedelta(minutes=2)
@@ -220,23 +221,42 @@ class LibrarianClient:
             meter.enter(Phase.DONE)
             return done
 
-    async def search(self, query: FilesQuery | None = None) -> FilePage:
-        """One page of files; give ``next_cursor`` back as ``cursor`` for the next. A page may be short or empty."""
-        asked = (query or FilesQuery()).model_dump(mode="json", exclude_none=True)
-        return await self.request(
-            "GET", "/files", query={key: str(value) for key, value in asked.items()}, answer=FilePage
-        )
+    def search(
+        self, wanted: str | FilesQuery | None = None, **conditions: Unpack[Conditions]
+    ) -> AsyncIterator[FileSummary]:
+        """Every file that matches *wanted* (a glob over whole names, or a query) and all *conditions*.
 
-    async def find(self, query: FilesQuery | None = None) -> AsyncIterator[FileSummary]:
-        """Every file that matches, page after page."""
-        wanted = query or FilesQuery()
+        Nothing is asked before the iteration begins, and page after page as it goes on.
+
+        Examples
+        --------
+        ::
+
+            async for file in librarian.search("2026/11/*", kind="book"):
+                print(file.name, file.size)
+
+        Raises
+        ------
+        BadRequest
+            A condition makes no sense.
+        """
+        return self._every(searching.query_of(wanted, conditions))
+
+    async def _every(self, query: FilesQuery) -> AsyncIterator[FileSummary]:
         while True:
-            page = await self.search(wanted)
+            page = await self.page(query)
             for file in page.files:
                 yield file
             if page.next_cursor is None:
                 return
-            wanted = wanted.model_copy(update={"cursor": page.next_cursor})
+            query = query.model_copy(update={"cursor": page.next_cursor})
+
+    async def page(self, query: FilesQuery | None = None) -> FilePage:
+        """One page of a search; give ``next_cursor`` back as ``cursor`` for the next. It may be short or empty."""
+        asked = (query or FilesQuery()).model_dump(mode="json", exclude_none=True)
+        return await self.request(
+            "GET", "/files", query={key: str(value) for key, value in asked.items()}, answer=FilePage
+        )
 
     async def describe(self, name: str) -> FileDescription:
         """Everything about one file: its copies with their paths, what it still owes, and its story."""
