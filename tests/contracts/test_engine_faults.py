@@ -1,5 +1,8 @@
 """What engines do about sources that cannot be read, and books that are strange but sound."""
 
+import signal
+from dataclasses import replace
+
 import pytest
 
 from librarian.transfers.base import Phase
@@ -60,3 +63,21 @@ async def test_a_book_with_the_longest_names_arrives(road):
     assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
     assert (road.payload(book) / deep).read_bytes() == b"deep"
     assert (road.payload(book) / ("\\" * 255)).is_dir()
+
+
+async def test_sources_on_a_hung_disk_hold_up_no_other_transfer(mounts, road, tmp_path):
+    disk = tmp_path / "hung"
+    server = mounts.fuse(tmp_path / "disk", disk)
+    hung = [replace(road.has_file(f"{number}", b"x"), source=disk / f"{number}") for number in range(12)]
+    for item in hung:
+        item.source.write_bytes(b"x")
+    server.send_signal(signal.SIGSTOP)
+    road.items = []
+    for item in hung:
+        await road.engine.submit(replace(road.job, items=(item,)), await road.engine.prepare())
+
+    good = road.has_file("good", b"good")
+    progress = await road.runs()
+
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert road.payload(good).read_bytes() == b"good"

@@ -5,8 +5,6 @@ Before it sends it asks what has arrived, so that a dropped connection costs wha
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
@@ -20,6 +18,7 @@ from librarian.wire.base import LIST_ITEMS
 from librarian.wire.clones import ContentWritten, FrameRefusal, FrameTokens, StagedContents
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from librarian.names import SiteName
@@ -31,8 +30,6 @@ STREAMS: Final = 3
 LEAST_REQUEST_BYTES: Final = 4 * 1024**2
 #: ... and at most this much, so that streams end together.
 MOST_REQUEST_BYTES: Final = 256 * 1024**2
-#: Threads that read sources.
-READERS: Final = 4
 #: Refusals that the same bytes will meet again; the others pass.
 _FINAL: Final = frozenset(
     {"not_found", "wrong_state", "too_large", "bad_name", "bad_request", "unsupported_member", "conflict"}
@@ -73,12 +70,6 @@ class HttpEngine(InProcessEngine):
         super().__init__(on_change=on_change, longest_pause=longest_pause)
         self._port = port
         self._streams = streams
-        self._readers = ThreadPoolExecutor(max_workers=READERS, thread_name_prefix="http-source")
-
-    async def close(self) -> None:
-        """Stop everything that runs in this process, the reading threads as well."""
-        await super().close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def move(self, running: Running) -> None:
         """Send what has not arrived yet."""
@@ -111,8 +102,7 @@ class HttpEngine(InProcessEngine):
                 taken.append(item)
             else:
                 running.fail(item, "the receiver takes no bytes for it any more")
-        loop = asyncio.get_running_loop()
-        found, failures = await loop.run_in_executor(self._readers, pieces.missing, taken, there)
+        found, failures = await running.in_thread(pieces.missing, taken, there)
         for item, reason in failures:
             running.fail(item, reason)
         return found
@@ -124,12 +114,11 @@ class HttpEngine(InProcessEngine):
     async def _body(self, running: Running, request: _Request) -> AsyncIterator[bytes]:
         yield FrameTokens.model_construct(tokens=list(request.tokens)).model_dump_json().encode() + b"\n"
         places = {token: place for place, token in enumerate(request.tokens)}
-        loop = asyncio.get_running_loop()
         chunks = pieces.Chunks(request.pieces, places)
         # One chunk is read ahead while the one before is sent.
-        ahead = loop.run_in_executor(self._readers, chunks.read)
+        ahead = running.in_thread(chunks.read)
         while (chunk := await _read(ahead, chunks, running)) is not None:
-            ahead = loop.run_in_executor(self._readers, chunks.read)
+            ahead = running.in_thread(chunks.read)
             yield chunk.data
             running.moved(chunk.payload_bytes)
 

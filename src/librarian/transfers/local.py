@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 from librarian.errors import PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
 from librarian.states import Kind
-from librarian.transfers.tasks import InProcessEngine, Running, side_by_side
+from librarian.transfers.tasks import THREADS, InProcessEngine, Running, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Copied by one thread before it says how far it is.
 SLICE_BYTES: Final = 64 * 1024**2
-#: Threads per job: enough to keep a parallel file system busy, and one small machine usable.
-THREADS: Final = 4
 #: Small items that one trip to a thread copies.
 GROUP_ITEMS: Final = 64
 GROUP_BYTES: Final = 16 * 1024**2
@@ -72,7 +70,7 @@ class LocalEngine(InProcessEngine):
 
         async def work() -> None:
             for group in groups:
-                outcome = await asyncio.to_thread(_copy_group, running.job, group, _Teller(loop, running))
+                outcome = await running.in_thread(_copy_group, running.job, group, _Teller(loop, running))
                 for item, reason in outcome:
                     running.fail(item, reason)
 

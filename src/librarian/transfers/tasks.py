@@ -10,8 +10,9 @@ import asyncio
 import logging
 import uuid
 from abc import abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, Unpack
 
 from librarian.errors import LibrarianError
 from librarian.timing import retry_delay
@@ -27,6 +28,11 @@ log = logging.getLogger(__name__)
 
 #: Ended jobs whose results were never asked for; more are forgotten, and their batches submitted again.
 MOST_ENDED: Final = 1000
+#: Threads per job: enough to keep a parallel file system busy, and one small machine usable.
+THREADS: Final = 4
+
+T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 
 @dataclass(kw_only=True)
@@ -41,6 +47,17 @@ class Running:
     failed: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
     task: asyncio.Task[None] | None = None
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="transfer")
+    )
+
+    def in_thread(self, work: Callable[[Unpack[Given]], T], *given: *Given) -> asyncio.Future[T]:
+        """Do *work* in a thread of this job's own: one that hangs in a dead mount takes none from other jobs."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
+
+    def release(self) -> None:
+        """Let the threads go; what hangs is left behind."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def left(self) -> list[Item]:
@@ -140,6 +157,7 @@ class InProcessEngine(TransferEngine):
                 else:
                     return
         finally:
+            running.release()
             self._on_change()
 
     def _forget_old(self) -> None:
