@@ -1,5 +1,6 @@
 """Disks that fill up, go away, hang or lose a block: nothing is lost, the service lives and says what is wrong."""
 
+import asyncio
 import io
 import os
 import signal
@@ -9,7 +10,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import update
 
-from librarian import intake
+from librarian import guard, intake
 from librarian.catalog.incoming_rows import Commit
 from librarian.catalog.schema import IncomingRow
 from librarian.errors import NoRoom
@@ -173,6 +174,37 @@ async def test_a_hung_disk_stops_neither_the_service_nor_other_stores(mounts, di
         assert (waiting.state, waiting.code) == (TransferState.STAGED, "store_unavailable")
         assert "no answer" in next(store["problem"] for store in status.json["stores"] if store["name"] == "fast")
         assert (beside.store, await state_of(site, beside)) == ("slow", TransferState.COMPLETED)
+        assert await state_of(site, upload) is TransferState.COMPLETED
+
+
+async def test_a_disk_that_hangs_while_it_is_hashed_keeps_no_worker(mounts, disk, sqlite_url, tmp_path, monkeypatch):
+    server = mounts.fuse(tmp_path / "source", disk)
+    hangs = asyncio.Event()
+
+    def hang(step: str) -> None:
+        if step == "half hashed" and not hangs.is_set():
+            server.send_signal(signal.SIGSTOP)
+            hangs.set()
+
+    async with site_on(disk, tmp_path / "state", sqlite_url, answer_timeout="0.5s") as site:
+        upload = await committed(site, "a", b"0" * 32 * MIB)
+        async with site.catalog.begin() as tx:
+            await tx.stores.set_open(StoreName("slow"), is_open=True)
+        monkeypatch.setattr(guard, "_on_step", [hang])
+        hanging = asyncio.create_task(ingest(site))
+        await hangs.wait()
+        await look_again(site)
+        await hanging
+        beside = await committed(site, "b", b"1" * 8 * MIB)
+        await ingest(site)
+
+        assert beside.store == "slow"
+        assert await state_of(site, beside) is TransferState.COMPLETED
+        assert (await now_of(site, upload)).code == "store_unavailable"
+        server.send_signal(signal.SIGCONT)
+        await look_again(site)
+        await at_once(site)
+        await ingest(site)
         assert await state_of(site, upload) is TransferState.COMPLETED
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -27,15 +29,18 @@ from librarian.stores.base import Publication, Publishing, Staged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from librarian.catalog.records import Incoming
-    from librarian.checksum import Checksum
+    from librarian.checksum import Algorithm, Checksum
     from librarian.checksum_pool import ChecksumPool
     from librarian.names import Token
     from librarian.stores.base import Store
 
 #: Listings of more members than this are packed in a thread: the loop is never held for long.
 MEMBERS_ON_LOOP: Final = 500
+#: How often a store is looked at while it is read.
+LOOK_EVERY: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +148,7 @@ class _Verification:
     async def _measure(self, staged: dict[Token, Staged]) -> None:
         ours = [each for each in self._open() if each.token in staged and staged[each.token].is_ours]
         foreign = [each for each in self._open() if each.token in staged and not staged[each.token].is_ours]
-        found = await self._pool.measure_many([(staged[each.token].path, _promised(each).algorithm) for each in ours])
+        found = await self._read([(staged[each.token].path, _promised(each).algorithm) for each in ours])
         for transfer, measured in zip(ours, found, strict=True):
             self._compare(transfer, measured)
         for transfer in foreign:
@@ -151,6 +156,28 @@ class _Verification:
                 self._compare(transfer, await self._store.take(transfer.token, _promised(transfer).algorithm))
             except (SourceChanged, UnsupportedMember, NotFound) as error:
                 self._refuse(transfer, error)
+
+    async def _read(self, items: Sequence[tuple[Path, Algorithm]]) -> list[Measured | LibrarianError]:
+        """Measure *items* for as long as their store is well: one that hangs must keep no worker from the others.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store has a problem by now.
+        """
+        measuring = asyncio.create_task(self._pool.measure_many(items), name=f"measure on {self._store.name}")
+        try:
+            while not measuring.done():
+                await asyncio.wait([measuring], timeout=LOOK_EVERY.total_seconds())
+                if not measuring.done() and self._store.problem is not None:
+                    raise StoreUnavailable(
+                        f"store {self._store.name} has a problem while it is read: {self._store.problem}",
+                        remedy="Look at its mount and at the machine behind it; it goes on by itself.",
+                    )
+            return measuring.result()
+        finally:
+            measuring.cancel()
+            await asyncio.wait([measuring])
 
     def _compare(self, transfer: Incoming, measured: Measured | LibrarianError) -> None:
         if isinstance(measured, LibrarianError):
@@ -169,9 +196,7 @@ class _Verification:
         -------
         Those under whose name nothing stands.
         """
-        found = await self._pool.measure_many(
-            [(self._store.path_of(each.name), _promised(each).algorithm) for each in transfers]
-        )
+        found = await self._read([(self._store.path_of(each.name), _promised(each).algorithm) for each in transfers])
         absent: list[Incoming] = []
         for transfer, measured in zip(transfers, found, strict=True):
             if isinstance(measured, NotFound):
