@@ -1,0 +1,103 @@
+"""Peers that speak of what was offered to others: nothing moves, and nothing is given away."""
+
+import pytest
+
+from librarian.catalog.outgoing import NewOutgoing
+from librarian.names import SiteName
+from librarian.states import Reach, Role, TransferState
+from tests.clone_fixtures import party
+from tests.network.test_clone_protocol import a_clone, a_notice, has_file, tell
+from tests.site_fixtures import create_account
+
+
+@pytest.fixture
+async def sending(urls, tmp_path):
+    """chajnantor, which has offered "one" to nersc; berkeley takes clones of other files. The site, and the clone."""
+    async with party(urls[0], tmp_path / "chajnantor", "chajnantor", tasks=False) as sender:
+        clone = a_clone("one")
+        await has_file(sender, clone)
+        for name in ("nersc", "berkeley"):
+            await create_account(sender.site, name, Role.CALLBACK)
+            async with sender.site.catalog.begin() as tx:
+                await tx.peers.add(
+                    SiteName(name),
+                    url="http://localhost:9",
+                    username="chajnantor",
+                    secret=b"",
+                    reach=Reach.PUSH,
+                    accepts=[""],
+                    entry_points=[],
+                )
+        async with sender.site.catalog.begin() as tx:
+            peer, file = await tx.peers.get("nersc"), (await tx.files.named(["one"]))["one"]
+            await tx.outgoing.open(peer.id, [NewOutgoing(uuid=clone["uuid"], file_id=file.id, size=file.size)])
+        yield sender, clone
+
+
+async def state_of(sender) -> TransferState:
+    (transfer,) = await sender.outgoing()
+    return transfer.state
+
+
+@pytest.mark.parametrize("state", ["failed", "held", "gone"])
+async def test_a_peer_settles_nothing_that_was_offered_to_another(sending, state):
+    sender, clone = sending
+
+    answers = await tell(sender, a_notice(1, clone, state), user="berkeley")
+
+    assert answers == ["refused"]
+    assert await state_of(sender) is TransferState.INITIATED
+    assert await sender.remote_instances(["one"]) == {"one": set()}
+
+
+@pytest.mark.parametrize("state", ["staged", "cancelled"])
+async def test_a_peer_that_takes_clones_cannot_speak_as_their_sender(sending, state):
+    sender, clone = sending
+
+    assert await tell(sender, a_notice(1, clone, state), user="nersc") == ["refused"]
+    assert await state_of(sender) is TransferState.INITIATED
+
+
+async def test_a_peer_that_holds_other_content_is_not_believed_and_a_person_is_told(sending):
+    sender, clone = sending
+
+    answers = await tell(sender, a_notice(1, {**clone, "checksum": "xxh3:" + "1" * 32}, "held"), user="nersc")
+
+    assert answers == ["refused"]
+    assert await sender.remote_instances(["one"]) == {"one": set()}
+    assert ["differs:one" in alert.cause for alert in await sender.alerts()] == [True]
+
+
+async def test_a_peer_learns_nothing_by_asking_about_what_was_offered_to_another(sending):
+    sender, clone = sending
+    question = {"offered": [clone["uuid"]], "taken": [clone["uuid"]]}
+
+    asked = await sender.live.call("POST", "/api/v1/clones/states", user="berkeley", body=question)
+    shown = await sender.live.call("GET", f"/api/v1/clones/{clone['uuid']}", user="berkeley")
+
+    assert asked.json == {"offered": [], "taken": []}
+    assert shown.status == 404
+
+
+async def test_the_peer_it_was_offered_to_may_end_it_once(sending):
+    sender, clone = sending
+
+    first = await tell(sender, a_notice(1, clone, "failed"), user="nersc")
+    again = await tell(sender, a_notice(1, clone, "failed"), user="nersc")
+    later = await tell(sender, a_notice(2, clone, "failed"), user="nersc")
+
+    assert (first, again, later) == (["applied"], ["ignored"], ["ignored"])
+    assert await state_of(sender) is TransferState.FAILED
+
+
+async def test_a_copy_that_is_gone_by_a_later_word_does_not_come_back_by_an_earlier(sending):
+    sender, clone = sending
+
+    answers = [
+        await tell(sender, a_notice(1, clone, "held"), user="nersc"),
+        await tell(sender, a_notice(5, clone, "gone"), user="nersc"),
+        await tell(sender, a_notice(3, clone, "held"), user="nersc"),
+    ]
+
+    assert answers == [["applied"], ["applied"], ["ignored"]]
+    assert await sender.remote_instances(["one"]) == {"one": set()}
