@@ -10,6 +10,7 @@ from librarian.states import (
     LIVE,
     OPEN,
     OUTGOING_MOVES,
+    BatchState,
     Settlement,
     TransferState,
     Way,
@@ -67,6 +68,14 @@ def test_the_sources_of_a_state_are_those_that_may_move_to_it(moves):
 @pytest.mark.parametrize("moves", [INCOMING_MOVES, OUTGOING_MOVES], ids=["incoming", "outgoing"])
 def test_live_are_those_that_have_not_ended(moves):
     assert {state for state in moves if state in LIVE} == {state for state, targets in moves.items() if targets}
+
+
+def test_what_may_be_written_to_has_not_ended():
+    assert OPEN < LIVE
+
+
+def test_a_batch_may_be_given_up_in_every_state_that_is_no_end():
+    assert sources_of(BATCH_MOVES, BatchState.CANCELLED) == {s for s, targets in BATCH_MOVES.items() if targets}
 
 
 #: What is lost on the way: the notice that bytes are there, the notice of the verdict; and the verdict itself.
