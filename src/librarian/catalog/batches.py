@@ -140,7 +140,6 @@ class Batches(Repository):
         batch: BatchId,
         to: BatchState,
         *,
-        key: str | None = None,
         handle: str | None = None,
         bytes_done: int | None = None,
         reason: str | None = None,
@@ -148,12 +147,10 @@ class Batches(Repository):
     ) -> bool:
         """Compare and set: False when *batch* is in no state from which it may become *to*.
 
-        A key that is stored is never replaced; moving back to QUEUED after a failure counts an attempt.
+        Moving back to QUEUED after a failure counts an attempt.
         """
         now = utc_now()
         values: dict[str, object] = {"state": to, "reason": reason, "next_try_at": next_try_at or now}
-        if key is not None:
-            values["key"] = func.coalesce(BatchRow.key, key)
         if handle is not None:
             values["handle"] = handle
         if bytes_done is not None:
@@ -169,6 +166,14 @@ class Batches(Repository):
             .returning(BatchRow.id)
         )
         return moved.first() is not None
+
+    async def give_key(self, batch: BatchId, key: str) -> None:
+        """The batch that was being submitted has a *key* now, and is QUEUED; one that is stored is never replaced."""
+        await self._connection.execute(
+            update(BatchRow)
+            .where(BatchRow.id == batch, rows.one_of(BatchRow.state, BatchState.SUBMITTING))
+            .values(key=func.coalesce(BatchRow.key, key), state=BatchState.QUEUED, next_try_at=utc_now())
+        )
 
     async def progress(
         self, batch: BatchId, *, state: BatchState, bytes_done: int, reason: str | None, next_try_at: datetime

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from librarian import guard
-from librarian.errors import Bug, LibrarianError
+from librarian.errors import Bug, LibrarianError, Unavailable
 from librarian.states import BatchState, TransferState
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import retry_delay, utc_now
@@ -32,7 +32,15 @@ class Submission:
     sources: dict[FileId, StoreName]
 
 
-class Submit(LaneTask[Submission, str]):
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """How far one round brought a batch: to a key, and in a later round to a handle."""
+
+    key: str
+    handle: str | None = None
+
+
+class Submit(LaneTask[Submission, Step]):
     """Hands batches to their engines. Submitting one again under its key yields the same transfer."""
 
     name: ClassVar[str] = "submit"
@@ -42,40 +50,53 @@ class Submit(LaneTask[Submission, str]):
         return await tx.batches.peers_with([BatchState.QUEUED], now=now)
 
     async def plan_for(self, tx: Transaction, peer: Peer) -> Submission | None:
-        """Claim the oldest queued batch: SUBMITTING, with a key that outlives us."""
+        """Claim the oldest queued batch: SUBMITTING."""
         queued = await tx.batches.in_state([BatchState.QUEUED], peer=peer.id, now=utc_now(), limit=1)
         if not queued:
             return None
         batch = queued[0]
-        engine = self.site.engines.get(batch.engine)
-        if engine is None:
+        if batch.engine not in self.site.engines:
             raise Bug(f"batch {batch.id} wants the engine {batch.engine!r}, which this site does not have")
-        key = batch.key or await engine.prepare()
-        if not await tx.batches.move(batch.id, BatchState.SUBMITTING, key=key):
+        if not await tx.batches.move(batch.id, BatchState.SUBMITTING):
             return None
+        if batch.key is None:
+            return Submission(peer=peer, batch=batch, transfers=(), sources={})
         transfers = await tx.outgoing.of_batch(batch.id)
         going = tuple(t for t in transfers if t.state is TransferState.ONGOING and t.token is not None)
         # A store that is away, or that we have no longer, must not hold up what stands on others.
         usable = [store.name for store in self.site.stores if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in going], among=usable)
-        return Submission(peer=peer, batch=replace(batch, key=key), transfers=going, sources=sources)
+        return Submission(peer=peer, batch=batch, transfers=going, sources=sources)
 
-    async def act(self, plan: Submission) -> str:
-        """Start the transfer and return the engine's handle."""
+    async def act(self, plan: Submission) -> Step:
+        """Get a key, or start the transfer under the one that outlives us."""
+        engine = self.site.engines[plan.batch.engine]
+        key = plan.batch.key
+        if key is None:
+            return Step(key=await engine.prepare())
         guard.step("key stored")
-        handle = await self.site.engines[plan.batch.engine].submit(self._job(plan), plan.batch.key or "")
+        handle = await engine.submit(self._job(plan), key)
         guard.step("submitted without handle")
-        return handle
+        return Step(key=key, handle=handle)
 
-    async def record(self, tx: Transaction, plan: Submission, result: str) -> None:
-        """SUBMITTING → ACTIVE."""
-        await tx.batches.move(plan.batch.id, BatchState.ACTIVE, handle=result)
+    async def record(self, tx: Transaction, plan: Submission, result: Step) -> None:
+        """SUBMITTING → ACTIVE; with a key alone it is QUEUED, and its turn comes at once."""
+        if result.handle is None:
+            await tx.batches.give_key(plan.batch.id, result.key)
+        else:
+            await tx.batches.move(plan.batch.id, BatchState.ACTIVE, handle=result.handle)
 
     async def give_up(self, tx: Transaction, plan: Submission, error: Exception) -> None:
         """Not started as far as we know: queued again, under the same key."""
         reason = error.message if isinstance(error, LibrarianError) else type(error).__name__
         delay = retry_delay(plan.batch.attempts + 1)
         await tx.batches.move(plan.batch.id, BatchState.QUEUED, reason=reason, next_try_at=utc_now() + delay)
+        if isinstance(error, LibrarianError) and not isinstance(error, Unavailable):
+            await tx.alerts.raise_alert(
+                f"batch:{plan.peer.name}:not-taken",
+                message=f"The {plan.batch.engine} engine does not take a batch to {plan.peer.name}: {reason}.",
+                remedy=error.remedy or "Correct what the reason says; the batch is submitted again by itself.",
+            )
         self.site.bells.ring_in(delay, self.name)
 
     async def recover(self, tx: Transaction) -> None:
