@@ -2,102 +2,17 @@
 
 import asyncio
 import filecmp
-import uuid
-from dataclasses import dataclass, field
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
-from librarian.names import SiteName, StoreName, Token
-from librarian.states import Kind
-from librarian.transfers.base import Item, Job, Phase, TransferEngine
-from librarian.transfers.http import HttpEngine
-from librarian.transfers.local import LocalEngine
-from tests.fakes.folder_port import FolderPort
-
-MIB = 1024**2
+from librarian.transfers.base import Phase
+from tests.contracts.roads import KINDS, MIB, road_of
 
 
-@dataclass
-class Road:
-    """An engine, where it reads and where it brings."""
-
-    engine: TransferEngine
-    port: FolderPort
-    sources: Path
-    staging: Path
-    changed: asyncio.Event
-    items: list[Item] = field(default_factory=list)
-
-    def has_file(self, name: str, content: bytes) -> Item:
-        path = self.sources / name
-        path.write_bytes(content)
-        return self._item(path, Kind.FILE, len(content))
-
-    def has_book(self, name: str, members: dict[str, bytes], directories: tuple[str, ...] = ()) -> Item:
-        path = self.sources / name
-        path.mkdir()
-        for directory in directories:
-            (path / directory).mkdir(parents=True, exist_ok=True)
-        for member, content in members.items():
-            (path / member).parent.mkdir(parents=True, exist_ok=True)
-            (path / member).write_bytes(content)
-        return self._item(path, Kind.BOOK, sum(map(len, members.values())))
-
-    def _item(self, path: Path | None, kind: Kind, size: int) -> Item:
-        token = Token.mint()
-        (self.staging / token).mkdir()
-        item = Item(uuid=str(uuid.uuid4()), token=token, source=path, kind=kind, size=size)
-        self.items.append(item)
-        return item
-
-    def has_nothing(self) -> Item:
-        return self._item(None, Kind.FILE, 3)
-
-    @property
-    def job(self) -> Job:
-        return Job(
-            peer=SiteName("nersc"),
-            store=StoreName("fast"),
-            address="",
-            staging=str(self.staging),
-            items=tuple(self.items),
-        )
-
-    def payload(self, item: Item) -> Path:
-        return self.staging / item.token / "payload"
-
-    async def ends(self, handle: str):
-        """What the engine says once it has ended."""
-        async with asyncio.timeout(20):
-            while True:
-                progress = (await self.engine.inspect([handle]))[handle]
-                if progress.phase in (Phase.SUCCEEDED, Phase.FAILED, Phase.LOST):
-                    return progress
-                await self.changed.wait()
-                self.changed.clear()
-
-    async def runs(self):
-        return await self.ends(await self.engine.submit(self.job, await self.engine.prepare()))
-
-
-def make_engine(kind: str, port: FolderPort, changed: asyncio.Event) -> TransferEngine:
-    pause = timedelta(seconds=1)
-    if kind == "http":
-        return HttpEngine(port, on_change=changed.set, longest_pause=pause)
-    return LocalEngine(on_change=changed.set, longest_pause=pause)
-
-
-@pytest.fixture(params=["http", "local"])
+@pytest.fixture(params=KINDS)
 async def road(request, tmp_path):
-    sources, staging = tmp_path / "sources", tmp_path / "staging"
-    sources.mkdir()
-    staging.mkdir()
-    port, changed = FolderPort(staging), asyncio.Event()
-    engine = make_engine(request.param, port, changed)
-    yield Road(engine, port, sources, staging, changed)
-    await engine.close()
+    async with road_of(request.param, tmp_path) as made:
+        yield made
 
 
 async def test_a_file_arrives_byte_for_byte(road):

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from librarian.transfers.base import Phase
-from tests.contracts.test_engine_contract import MIB, Road, road
+from tests.contracts.roads import MIB, Road
+from tests.contracts.test_engine_contract import road
 
 __all__ = ["road"]
 

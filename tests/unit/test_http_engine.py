@@ -7,7 +7,7 @@ import pytest
 
 from librarian.transfers.base import Phase
 from librarian.transfers.http import HttpEngine
-from tests.contracts.test_engine_contract import MIB, Road
+from tests.contracts.roads import MIB, Road
 from tests.fakes.folder_port import FolderPort
 
 

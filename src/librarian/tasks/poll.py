@@ -115,6 +115,12 @@ class Poll(Task[Question, dict[str, Progress]]):
 
     async def _goes_on(self, tx: Transaction, batch: Batch, progress: Progress) -> None:
         is_active = progress.phase is Phase.ACTIVE
+        if progress.remedy and progress.reason != batch.reason:
+            await tx.alerts.raise_alert(
+                f"engine:{batch.engine}:unknown",
+                message=f"The {batch.engine} engine cannot be asked about batches: {progress.reason}.",
+                remedy=progress.remedy,
+            )
         await tx.batches.progress(
             batch.id,
             state=BatchState.ACTIVE if is_active else batch.state,
@@ -128,7 +134,7 @@ class Poll(Task[Question, dict[str, Progress]]):
             await tx.alerts.raise_alert(
                 f"batch:{peer.name}:held",
                 message=f"The {batch.engine} engine cannot go on with a batch to {peer.name}: {progress.reason}.",
-                remedy="Do what the reason says; the batch goes on by itself.",
+                remedy=progress.remedy or "Do what the reason says; the batch goes on by itself.",
             )
         await tx.batches.progress(
             batch.id,
@@ -153,6 +159,12 @@ class Poll(Task[Question, dict[str, Progress]]):
         failed = {t.uuid: t for t in ongoing if not has_succeeded or t.uuid in progress.failed_items}
         delivered = [t for t in ongoing if t.uuid not in failed]
         await self._stage(tx, peer, batch, delivered)
+        for suspect in (failed[uuid] for uuid in progress.suspects if uuid in failed):
+            await tx.alerts.raise_alert(
+                f"suspect:{suspect.name}",
+                message=f"A copy of {suspect.name} did not read as it should: {progress.failed_items[suspect.uuid]}.",
+                remedy="Verify the copies of that file here before you trust one of them.",
+            )
         turns = [
             _try_again(t, progress.failed_items.get(t.uuid, progress.reason), attempts=batch.attempts)
             for t in failed.values()

@@ -65,7 +65,11 @@ class Progress:
     phase: Phase
     bytes_done: int = 0
     reason: str = ""
+    #: What a person can do about it; where there is something, a person is told.
+    remedy: str = ""
     failed_items: Mapping[str, str] = field(default_factory=dict)
+    #: Of the failed items, those whose source did not read as it should: that copy of ours may be bad.
+    suspects: frozenset[str] = frozenset()
 
 
 class TransferEngine(ABC):

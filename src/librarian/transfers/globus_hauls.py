@@ -1,0 +1,261 @@
+"""Hauls: what one job has under way at Globus, one task at a time for each collection that it reads from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Final
+
+from librarian.errors import Unavailable
+from librarian.states import Kind
+from librarian.transfers.base import Phase, Progress
+from librarian.transfers.globus_troubles import LEFT_OUT, Trouble, trouble_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+
+    from librarian.errors import LibrarianError
+    from librarian.transfers.base import Item, Job
+    from librarian.transfers.globus_documents import Event, Skipped, TaskNote
+
+#: What may follow a path in a text without being part of it.
+_PATH_ENDS: Final = frozenset("/\"'\\\n\r\t ,;:)]}>")
+#: Where a person looks at a task.
+ACTIVITY: Final = "https://app.globus.org/activity"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """Where one of our stores is found at Globus."""
+
+    collection: str
+    #: The store's root as the collection sees it, and as we do.
+    root: PurePosixPath
+    folder: Path
+
+    def path_of(self, source: Path) -> str | None:
+        """*source* as the collection sees it; None when it is on another store."""
+        return str(self.root / source.relative_to(self.folder)) if source.is_relative_to(self.folder) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """One item, and its two paths."""
+
+    item: Item
+    source: str
+    destination: str
+
+    def is_target_of(self, text: str) -> bool:
+        """Whether *text* speaks of where it goes."""
+        return f"/{self.item.token}/" in text
+
+    def is_source_of(self, text: str) -> bool:
+        """Whether *text* speaks of where it comes from: of that path, or of one below."""
+        start = text.find(self.source)
+        while start >= 0:
+            end = start + len(self.source)
+            if end == len(text) or text[end] in _PATH_ENDS:
+                return True
+            start = text.find(self.source, start + 1)
+        return False
+
+
+@dataclass(kw_only=True)
+class Haul:
+    """Items that go from one collection to one other: a task, and after it another for what it could not move."""
+
+    label: str
+    source: str
+    destination: str
+    loads: list[Load]
+    #: The id under which the next task is submitted; None: a new one is asked for.
+    submission_id: str | None
+    task_id: str | None = None
+    failed: dict[str, str] = field(default_factory=dict)
+    suspects: set[str] = field(default_factory=set)
+    #: Monotonic; when the next task may be submitted, while there is none.
+    starts_at: float = 0.0
+    restarts: int = 0
+    trouble: Trouble | None = None
+    reason: str = ""
+    remedy: str = ""
+    is_held: bool = False
+    #: Why Globus cannot be asked about it now.
+    unknown: LibrarianError | None = None
+    #: Nothing more will happen; ``failure`` says why what is left did not arrive.
+    has_ended: bool = False
+    failure: str = ""
+    is_lost: bool = False
+    is_stopping: bool = False
+    faults_seen: int = 0
+    work_seen: int = 0
+    bytes_done: int = 0
+    progressed_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> list[Load]:
+        """What has not failed."""
+        return [load for load in self.loads if load.item.uuid not in self.failed]
+
+    @property
+    def address(self) -> str:
+        """Where a person can look at the task."""
+        return f"{ACTIVITY}/{self.task_id}"
+
+    def note_progress(self, note: TaskNote) -> bool:
+        """Take in how far the task is; whether it got something done since last time."""
+        self.bytes_done = note.bytes_transferred
+        has_grown = note.work_done > self.work_seen
+        self.work_seen = max(note.work_done, self.work_seen)
+        if has_grown:
+            self.progressed_at = time.monotonic()
+        return has_grown
+
+    def is_silent(self, patience: timedelta) -> bool:
+        """Whether nothing got done for longer than *patience*."""
+        return time.monotonic() - self.progressed_at > patience.total_seconds()
+
+    def hold(self, reason: str, remedy: str) -> None:
+        """A person must act."""
+        self.is_held, self.reason, self.remedy = True, reason, f"{remedy} See {self.address}."
+
+    def go_on(self, reason: str = "") -> None:
+        """Nobody need act."""
+        self.is_held, self.reason, self.remedy = False, reason, ""
+
+    def fail(self, load: Load, reason: str) -> None:
+        """Give one item up."""
+        self.failed[load.item.uuid] = reason
+
+    def end(self, failure: str = "") -> None:
+        """Nothing more will happen; with a *failure*, whatever is left fails with it."""
+        self.has_ended, self.failure = True, failure
+
+    def again(self, *, at: float = 0.0) -> None:
+        """The task has ended, and another is to move what is left."""
+        self.task_id, self.submission_id, self.starts_at = None, None, at
+        self.restarts += 1
+        self.faults_seen, self.work_seen, self.is_stopping = 0, 0, False
+
+    def condemn(self, events: Iterable[Event]) -> bool:
+        """Fail the items that *events* say cannot be moved; whether there were any.
+
+        What Globus leaves out at the source by itself is not among them: it is listed when the task has ended.
+        """
+        before = len(self.failed)
+        for event in events:
+            trouble = trouble_of(event.code)
+            if trouble not in (Trouble.ITEM, Trouble.INTEGRITY):
+                continue
+            for load in self.left:
+                if load.is_target_of(event.text):
+                    self.fail(load, f"it cannot be written at the receiver: {event.told}")
+                elif event.code not in LEFT_OUT and load.is_source_of(event.text):
+                    self.fail(load, f"it cannot be read at the sender: {event.told}")
+                else:
+                    continue
+                if trouble is Trouble.INTEGRITY:
+                    self.suspects.add(load.item.uuid)
+        return len(self.failed) > before
+
+    def leave_out(self, skipped: Iterable[Skipped]) -> None:
+        """Fail the items of which a part was left out at the source."""
+        for skip in skipped:
+            for load in self.left:
+                if skip.source_path == load.source or skip.source_path.startswith(f"{load.source}/"):
+                    self.fail(load, f"it cannot be read at the sender: {skip.code}: {skip.source_path}")
+
+    def keep_only(self, delivered: set[str], reason: str) -> None:
+        """Fail every item but the files among *delivered*; of a book nobody says whether it is whole."""
+        for load in self.left:
+            if load.item.kind is Kind.BOOK or load.destination not in delivered:
+                self.fail(load, reason)
+
+
+@dataclass(kw_only=True)
+class Order:
+    """One job of ours, and its hauls."""
+
+    job: Job
+    hauls: list[Haul]
+    #: Items that no collection of ours can give.
+    failed: dict[str, str]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return all(haul.has_ended for haul in self.hauls)
+
+    def progress(self) -> Progress:
+        """How far it is, all hauls together."""
+        bytes_done = sum(min(haul.bytes_done, sum(load.item.size for load in haul.loads)) for haul in self.hauls)
+        if self.has_ended:
+            return self._outcome()
+        running = [haul for haul in self.hauls if not haul.has_ended]
+        unknown = next((haul.unknown for haul in running if haul.unknown is not None), None)
+        if unknown is not None:
+            return Progress(phase=Phase.UNKNOWN, bytes_done=bytes_done, reason=unknown.message, remedy=_asks(unknown))
+        worst = next((haul for haul in running if haul.is_held), None)
+        worst = worst or next((haul for haul in running if haul.reason), running[0])
+        phase = Phase.HELD if worst.is_held else Phase.ACTIVE
+        return Progress(phase=phase, bytes_done=bytes_done, reason=worst.reason, remedy=worst.remedy)
+
+    def _outcome(self) -> Progress:
+        failed = dict(self.failed)
+        for haul in self.hauls:
+            failed |= haul.failed
+            failed |= {load.item.uuid: haul.failure for load in haul.left if haul.failure}
+        arrived = sum(item.size for item in self.job.items if item.uuid not in failed)
+        broken = [haul for haul in self.hauls if haul.failure]
+        return Progress(
+            phase=Phase.FAILED if broken and len(failed) == len(self.job.items) else Phase.SUCCEEDED,
+            bytes_done=arrived,
+            reason=broken[0].failure if broken else "",
+            failed_items=failed,
+            suspects=frozenset().union(*(haul.suspects for haul in self.hauls)),
+        )
+
+
+def order_of(job: Job, key: str, *, site: str, collections: Sequence[Collection]) -> Order:
+    """What *job* asks of Globus: a haul for each collection that it reads from."""
+    # The nearest root wins, should one store lie within another.
+    near = sorted(collections, key=lambda each: len(each.folder.parts), reverse=True)
+    failed: dict[str, str] = {}
+    loads: dict[str, list[Load]] = {}
+    for item in job.items:
+        if item.source is None:
+            failed[item.uuid] = "no healthy copy of it is left at the sender"
+            continue
+        source = item.source
+        found = next(((each.collection, path) for each in near if (path := each.path_of(source)) is not None), None)
+        if found is None:
+            failed[item.uuid] = "the store that holds it is on no Globus collection"
+            continue
+        destination = str(PurePosixPath(job.staging) / item.token / "payload")
+        loads.setdefault(found[0], []).append(Load(item=item, source=found[1], destination=destination))
+    hauls = [
+        Haul(
+            label=f"{site}:{key}" if number == 0 else f"{site}:{key}:{number}",
+            source=source,
+            destination=job.address,
+            loads=carried,
+            submission_id=key if number == 0 else None,
+        )
+        for number, (source, carried) in enumerate(sorted(loads.items()))
+    ]
+    return Order(job=job, hauls=hauls, failed=failed)
+
+
+def worst_of(events: Sequence[Event]) -> tuple[Trouble, Event] | None:
+    """What *events* come to: the trouble that asks most of us, and the newest event that tells of it."""
+    by_weight = (Trouble.INTEGRITY, Trouble.ITEM, Trouble.FULL, Trouble.ACCESS, Trouble.PASSING)
+    found = {trouble_of(event.code): event for event in reversed(events)}
+    return next(((trouble, found[trouble]) for trouble in by_weight if trouble in found), None)
+
+
+def _asks(error: LibrarianError) -> str:
+    """What *error* asks of a person; nothing where it passes by itself."""
+    return "" if isinstance(error, Unavailable) else error.remedy
