@@ -179,11 +179,14 @@ async def until(condition: Callable, *, patience: float = PATIENCE) -> None:
 
 @asynccontextmanager
 async def party(
-    url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True, port: int = 0
+    url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True, port: int = 0, **options
 ) -> AsyncIterator[Party]:
-    """A site called *name*, served, its tasks running. The same *url* and *folder* again: the same site, restarted."""
+    """A site called *name*, served, its tasks running. The same *url* and *folder* again: the same site, restarted.
+
+    *options* go to ``opened_site``.
+    """
     async with AsyncExitStack() as stack:
-        site = await stack.enter_async_context(opened_site(url, folder, name=name))
+        site = await stack.enter_async_context(opened_site(url, folder, name=name, **options))
         with contextlib.suppress(Conflict):
             await create_account(site, "admin", Role.ADMIN)
         live = await stack.enter_async_context(served(site, port=port))

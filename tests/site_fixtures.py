@@ -75,10 +75,12 @@ async def create_account(site: Site, name: str, *roles: Role) -> None:
 
 
 @asynccontextmanager
-async def opened_site(database_url: str, folder: Path, *, name="chajnantor", stores=("fast",)) -> AsyncIterator[Site]:
-    """A new site called *name* with empty *stores* in *folder*. No task runs."""
+async def opened_site(
+    database_url: str, folder: Path, *, name="chajnantor", stores=("fast",), change=lambda settings: settings
+) -> AsyncIterator[Site]:
+    """A new site called *name* with empty *stores* in *folder*; *change* has its settings first. No task runs."""
     folder.mkdir(exist_ok=True, parents=True)
-    async with open_site(_settings(database_url, folder, name, stores)) as site:
+    async with open_site(change(_settings(database_url, folder, name, stores))) as site:
         site.doorkeeper = Doorkeeper(site.catalog, hasher=CHEAP)
         yield site
 

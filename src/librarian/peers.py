@@ -10,6 +10,7 @@ import asyncio
 import os
 import stat
 import time
+import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from librarian.catalog.database import Catalog
     from librarian.catalog.records import Peer
     from librarian.names import Token
+    from librarian.settings import CollectionSettings
     from librarian.stores.base import Store
 
 #: No rest after failed calls is longer: one request a minute costs nothing, and a link that returns is used at once.
@@ -314,16 +316,35 @@ async def usable_entry_points(offered: OfferedSite) -> tuple[EntryPoint, ...]:
         EntryPoint(
             store=StoreName(point.store),
             engine=point.engine,
-            # Peers exchange tokens, never hosts: bytes go where we call the peer, whatever it says.
-            address="",
-            staging=point.staging if point.engine == "local" else "",
+            # Peers exchange tokens, never hosts: bytes go where we call the peer, whatever it says, or to a
+            # collection that an operator pins.
+            address=point.address if point.engine == "globus" else "",
+            staging=point.staging if point.engine in ("globus", "local") else "",
         )
         for point in usable
     )
 
 
 def _find_probes(points: Sequence[OfferedEntryPoint]) -> list[OfferedEntryPoint]:
-    return [point for point in points if point.engine != "local" or _shares_file_system(point)]
+    return [point for point in points if _is_usable(point)]
+
+
+def _is_usable(point: OfferedEntryPoint) -> bool:
+    match point.engine:
+        case "local":
+            return _shares_file_system(point)
+        case "globus":
+            return _is_in_collection(point)
+    return True
+
+
+def _is_in_collection(point: OfferedEntryPoint) -> bool:
+    """Whether it is a collection and a path in it, and nothing that would lead elsewhere."""
+    try:
+        uuid.UUID(point.address)
+    except ValueError:
+        return False
+    return point.staging.startswith(("/", "~/")) and ".." not in point.staging.split("/")
 
 
 def _shares_file_system(point: OfferedEntryPoint) -> bool:
@@ -337,17 +358,18 @@ def _shares_file_system(point: OfferedEntryPoint) -> bool:
         return False
 
 
-async def offered_entry_points(stores: Sequence[Store]) -> list[OfferedEntryPoint]:
-    """How peers may fill the staging of *stores*, which work.
+async def offered_entry_points(store: Store, collection: CollectionSettings | None) -> list[OfferedEntryPoint]:
+    """How peers may fill the staging of *store*, which works, and which Globus finds in *collection*.
 
     For ``local`` a probe file is laid in staging, by which a peer finds out whether it shares the file system.
     """
-    points: list[OfferedEntryPoint] = []
-    for store in stores:
-        points.append(OfferedEntryPoint(store=store.name, engine="http"))
-        try:
-            probe = await store.lay_probe()
-        except LibrarianError:
-            continue
-        points.append(OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe))
+    points = [OfferedEntryPoint(store=store.name, engine="http")]
+    if collection is not None:
+        address, staging = str(collection.collection), collection.staging
+        points.append(OfferedEntryPoint(store=store.name, engine="globus", address=address, staging=staging))
+    try:
+        probe = await store.lay_probe()
+    except LibrarianError:
+        return points
+    points.append(OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe))
     return points

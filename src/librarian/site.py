@@ -7,6 +7,7 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from librarian import replication
@@ -26,6 +27,10 @@ from librarian.stores.base import Barrier, StoreSpec
 from librarian.stores.local import LocalStore
 from librarian.stores.registry import Stores
 from librarian.timing import retry_delay
+from librarian.transfers.globus import GlobusEngine
+from librarian.transfers.globus_account import Account, Credentials
+from librarian.transfers.globus_desk import Desk
+from librarian.transfers.globus_hauls import Collection
 from librarian.transfers.http import HttpEngine
 from librarian.transfers.local import LocalEngine
 from librarian.writers import Writers
@@ -33,7 +38,7 @@ from librarian.writers import Writers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from librarian.settings import Settings, StoreSettings
+    from librarian.settings import GlobusSettings, Settings, StoreSettings
     from librarian.transfers.base import TransferEngine
 
 log = logging.getLogger(__name__)
@@ -102,7 +107,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
             doorkeeper=Doorkeeper(catalog, trusted_proxies=settings.trusted_proxies),
             health=Health(),
             neighbours=neighbours,
-            engines=_engines(neighbours, bells),
+            engines=_engines(settings, neighbours, bells),
             ownership=ownership,
             bells=bells,
         )
@@ -111,16 +116,33 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         yield site
 
 
-def _engines(neighbours: Neighbours, bells: Bells) -> dict[str, TransferEngine]:
+def _engines(settings: Settings, neighbours: Neighbours, bells: Bells) -> dict[str, TransferEngine]:
     """Every way for bytes to travel to a peer, by name."""
 
     def has_changed() -> None:
         bells.ring("poll")
 
-    return {
-        HttpEngine.name: HttpEngine(neighbours, on_change=has_changed),
-        LocalEngine.name: LocalEngine(on_change=has_changed),
-    }
+    engines: list[TransferEngine] = [
+        HttpEngine(neighbours, on_change=has_changed),
+        LocalEngine(on_change=has_changed),
+    ]
+    if settings.globus is not None:
+        engines.append(_globus_engine(settings, settings.globus))
+    return {engine.name: engine for engine in engines}
+
+
+def _globus_engine(settings: Settings, known: GlobusSettings) -> GlobusEngine:
+    credentials = Credentials(
+        client_id=str(known.client_id),
+        client_secret_file=known.client_secret_file,
+        refresh_token_file=known.refresh_token_file,
+    )
+    collections = [
+        Collection(collection=str(store.globus.collection), root=PurePosixPath(store.globus.root), folder=store.root)
+        for store in settings.stores
+        if store.globus is not None
+    ]
+    return GlobusEngine(Desk(Account(credentials)), site=settings.name, collections=collections)
 
 
 def store_spec(store: StoreSettings) -> StoreSpec:

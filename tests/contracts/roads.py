@@ -137,8 +137,10 @@ async def globus_road(
 
 
 def make_globus_engine(globus: FakeGlobus, sources: Path, collection: str, **options: object) -> GlobusEngine:
-    """An engine as a new client of *globus*, that reads from *sources*."""
-    client, secret = globus.add_client()
+    """An engine that reads from *sources*, as the first client of *globus*; another one is the same, restarted."""
+    if not globus.clients:
+        globus.add_client()
+    (client, secret), *_ = globus.clients.items()
     secret_file = sources.parent / f"{client}.secret"
     secret_file.write_text(secret)
     desk = Desk(Account(Credentials(client_id=client, client_secret_file=secret_file)), pace=1000.0)

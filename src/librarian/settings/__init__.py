@@ -3,6 +3,8 @@
 from librarian.settings.checking import is_loopback
 from librarian.settings.loading import check_settings, load_settings
 from librarian.settings.models import (
+    CollectionSettings,
+    GlobusSettings,
     Limits,
     RuleSettings,
     Settings,
@@ -12,6 +14,8 @@ from librarian.settings.models import (
 )
 
 __all__ = [
+    "CollectionSettings",
+    "GlobusSettings",
     "Limits",
     "RuleSettings",
     "Settings",

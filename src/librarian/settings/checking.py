@@ -39,6 +39,8 @@ def problems_of(settings: Settings) -> list[str]:
     looks = _look_at(settings.stores)
     for look in looks:
         problems += look.problems
+    for store in settings.stores:
+        problems += _collection(store)
     return [*problems, *_overlaps(settings.stores, looks)]
 
 
@@ -97,6 +99,17 @@ def _files(settings: Settings) -> Iterator[str]:
     wanted = {"database_password_file": settings.database_password_file}
     if settings.tls is not None:
         wanted |= {"tls.certificate": settings.tls.certificate, "tls.key": settings.tls.key}
+    if settings.globus is not None:
+        known = settings.globus
+        given = {
+            "globus.client_secret_file": known.client_secret_file,
+            "globus.refresh_token_file": known.refresh_token_file,
+        }
+        wanted |= given
+        if sum(path is not None for path in given.values()) != 1:
+            yield "globus: give either 'client_secret_file' or 'refresh_token_file'"
+        if not any(store.globus for store in settings.stores):
+            yield "globus: no store says where it is found at Globus; give one 'globus = {collection = …}'"
     unreadable = [key for key, path in wanted.items() if path is not None and not os.access(path, os.R_OK)]
     yield from (f"{key}: {wanted[key]} cannot be read" for key in unreadable)
     if settings.tls is not None and not unreadable and (reason := _unusable(settings.tls)) is not None:
@@ -182,6 +195,15 @@ def _store(store: StoreSettings) -> Iterator[str]:
             yield f"{place}.{key}: {reason}"
     if usable and store.root.is_dir() and store.staging.is_dir() and (reason := _unmovable(store)) is not None:
         yield f"{place}: {reason}"
+
+
+def _collection(store: StoreSettings) -> Iterator[str]:
+    if store.globus is None:
+        return
+    for key, path in (("root", store.globus.root), ("staging", store.globus.staging)):
+        parts = path.split("/")
+        if parts[0] not in ("", "~") or ".." in parts or "\n" in path or not path.startswith(("/", "~/")):
+            yield f"stores.{store.name}.globus.{key}: {path!r} is not a path in a collection, such as '/data/store'"
 
 
 def _unmakeable(path: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import uuid
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -63,6 +64,24 @@ class TlsSettings(Section):
     key: Path = Field(description="Its private key.")
 
 
+class CollectionSettings(Section):
+    """Where a store is found at Globus."""
+
+    collection: uuid.UUID = Field(description="The id of the collection.")
+    root: str = Field(description="The store's root, as the collection sees it.")
+    staging: str = Field(description="The store's staging, as the collection sees it.")
+
+
+class GlobusSettings(Section):
+    """Who this site is at Globus, to send through it; receiving needs none of this."""
+
+    client_id: uuid.UUID = Field(description="Of the app that was registered at app.globus.org.")
+    client_secret_file: Path | None = Field(default=None, description="Holds the secret of a service account.")
+    refresh_token_file: Path | None = Field(
+        default=None, description="Holds the refresh token of a person who logged in with a native app."
+    )
+
+
 class StoreSettings(Section):
     """A local place for payloads."""
 
@@ -84,6 +103,7 @@ class StoreSettings(Section):
     answer_timeout: Span = Field(
         default=timedelta(seconds=30), gt=timedelta(0), description="A store that is silent for longer counts as hung."
     )
+    globus: CollectionSettings | None = Field(default=None, description="Where it is found at Globus, if it is.")
 
 
 class RuleSettings(RulePolicy):
@@ -136,6 +156,7 @@ class Settings(Section):
         default=False, description="The explicit word for listening, or calling peers, without TLS beyond loopback."
     )
     tls: TlsSettings | None = Field(default=None, description="Serve https, with these files.")
+    globus: GlobusSettings | None = Field(default=None, description="Who this site is at Globus.")
     stores: tuple[StoreSettings, ...] = Field(default=(), description="At least one; by default one in the state.")
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Which files must get a copy where.")
     limits: Limits = Field(default_factory=Limits, description="Bounds on what a request, a worker or a stop may take.")

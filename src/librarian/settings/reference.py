@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import types
 import typing
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -98,14 +99,14 @@ def _rows_of(model: type[BaseModel], section: str) -> Iterator[SettingRow]:
     # What a model takes over from another comes first in it; a reader looks for the name first.
     for key, field in sorted(model.model_fields.items(), key=lambda item: item[0] != "name"):
         inner, is_list = _model_in(field.annotation)
-        place = f"{section}.{key}".lstrip(".")
+        place = f"{section.strip('[]')}.{key}".lstrip(".")
         if inner is not None:
             nested.append((f"[[{key}]]" if is_list else f"[{place}]", inner))
         yield SettingRow(
             section=section,
             key=key,
             kind="tables" if is_list and inner else "table" if inner else _kind_of(field),
-            default=_default(field, place.replace("[", "").replace("]", "")),
+            default=_default(field, place),
             description=(field.description or "").replace("|", "\\|"),
         )
     for place, inner in nested:
@@ -138,7 +139,7 @@ def _kind(annotation: object) -> str:
         return " or ".join(_kind(part) for part in typing.get_args(annotation) if part is not type(None))
     if typing.get_origin(annotation) is typing.Annotated:
         return _kind(typing.get_args(annotation)[0])
-    names = {str: "text", int: "number", bool: "true/false", timedelta: "span", Path: "path"}
+    names = {str: "text", uuid.UUID: "id", int: "number", bool: "true/false", timedelta: "span", Path: "path"}
     return names.get(annotation, str(annotation)) if isinstance(annotation, type) else str(annotation)
 
 

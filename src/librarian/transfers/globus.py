@@ -294,8 +294,7 @@ class GlobusEngine(TransferEngine):
             haul.trouble = trouble
             haul.again(at=time.monotonic() + self._pause(haul))
             return
-        if not note.history_deleted:
-            haul.keep_only(await self._desk.delivered(note.task_id), reason)
+        haul.keep_only(set() if note.history_deleted else await self._desk.delivered(note.task_id), reason)
         haul.end(reason)
 
     def _pause(self, haul: Haul) -> float:

@@ -37,7 +37,9 @@ BURST: Final = 20
 ASKED_AT_ONCE: Final = 150
 #: Events that are looked at; the newest come first.
 MOST_EVENTS: Final = 100
-#: What Globus says without a Retry-After, in seconds.
+#: A new token, and a consent for each of two collections.
+MOST_CURES: Final = 3
+#: How long to wait when Globus does not say, in seconds.
 DEFAULT_REST: Final = 10.0
 #: No rest is longer, whatever Globus says, in seconds.
 LONGEST_REST: Final = 600.0
@@ -171,20 +173,21 @@ class Desk:
             ) from error
 
     def _insist(self, call: Callable[[globus_sdk.TransferClient], Answer]) -> Answer:
-        """Call, and once again with a new token or a new consent where that is all it takes; in a thread."""
+        """Call, and again with a new token or another consent where that is all it takes; in a thread."""
         client = self._client()
-        try:
-            return call(client)
-        except globus_sdk.TransferAPIError as error:
-            wanted = error.info.consent_required
-            has_changed = (
-                self._account.consent(wanted.required_scopes)
-                if wanted
-                else error.http_status == 401 and self._account.handle_missing_authorization()
-            )
-            if not has_changed:
-                raise
+        for _ in range(MOST_CURES):
+            try:
+                return call(client)
+            except globus_sdk.TransferAPIError as error:
+                if not self._has_cured(error):
+                    raise
         return call(client)
+
+    def _has_cured(self, error: globus_sdk.TransferAPIError) -> bool:
+        wanted = error.info.consent_required
+        if wanted:
+            return self._account.consent(wanted.required_scopes)
+        return error.http_status == 401 and self._account.handle_missing_authorization()
 
     def _client(self) -> globus_sdk.TransferClient:
         client: globus_sdk.TransferClient | None = getattr(self._local, "client", None)

@@ -85,7 +85,7 @@ class Haul:
     is_held: bool = False
     #: Why Globus cannot be asked about it now.
     unknown: LibrarianError | None = None
-    #: Nothing more will happen; ``failure`` says why what is left did not arrive.
+    #: Nothing more will happen; ``failure`` says why Globus gave up.
     has_ended: bool = False
     failure: str = ""
     is_lost: bool = False
@@ -131,7 +131,7 @@ class Haul:
         self.failed[load.item.uuid] = reason
 
     def end(self, failure: str = "") -> None:
-        """Nothing more will happen; with a *failure*, whatever is left fails with it."""
+        """Nothing more will happen; *failure*: why Globus gave up. What has not failed has arrived."""
         self.has_ended, self.failure = True, failure
 
     def again(self, *, at: float = 0.0) -> None:
@@ -207,7 +207,6 @@ class Order:
         failed = dict(self.failed)
         for haul in self.hauls:
             failed |= haul.failed
-            failed |= {load.item.uuid: haul.failure for load in haul.left if haul.failure}
         arrived = sum(item.size for item in self.job.items if item.uuid not in failed)
         broken = [haul for haul in self.hauls if haul.failure]
         return Progress(

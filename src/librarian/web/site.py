@@ -12,6 +12,7 @@ import librarian
 from librarian import peers
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict
+from librarian.names import StoreName
 from librarian.ownership import RESTORED
 from librarian.states import Role
 from librarian.web.patience import unless_slow
@@ -49,12 +50,14 @@ class Card:
             self._uuid = (await tx.site.get()).uuid
             rows = await tx.stores.all()
         known = {row.name for row in rows}
+        collections = {StoreName(store.name): store.globus for store in self._site.settings.stores}
         found: list[OfferedEntryPoint] = []
         for store in self._site.stores.all():
             if store.name not in known or store.problem is not None:
                 continue
             try:
-                found += await unless_slow(peers.offered_entry_points([store]), patience=STORE_TIME)
+                offered = peers.offered_entry_points(store, collections.get(store.name))
+                found += await unless_slow(offered, patience=STORE_TIME)
             except TimeoutError:
                 continue
         self._entry_points = found

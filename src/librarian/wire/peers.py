@@ -15,7 +15,9 @@ class OfferedEntryPoint(Response):
 
     store: str
     engine: str
-    #: Of ``local``: the staging path as this site sees it.
+    #: Of ``globus``: the collection.
+    address: str = ""
+    #: Of ``local``: the staging path as this site sees it. Of ``globus``: as the collection sees it.
     staging: str = ""
     #: Of ``local``: a file that stands in ``staging`` if you share the file system.
     probe: str = ""

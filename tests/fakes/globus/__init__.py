@@ -32,6 +32,7 @@ async def fake_globus(*, port: int = 0, on_change: Callable[[], None] = lambda: 
     runner = web.AppRunner(make_app(service), shutdown_timeout=0.1, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
+    service.stop = runner.cleanup
     service.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
     try:
         yield service

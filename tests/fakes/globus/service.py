@@ -5,7 +5,7 @@ import base64
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -39,6 +39,8 @@ class FakeGlobus:
 
     on_change: Callable[[], None] = lambda: None
     url: str = ""
+    #: Stops answering, for good.
+    stop: Callable[[], Awaitable[None]] | None = None
     collections: dict[str, Collection] = field(default_factory=dict)
     #: Confidential clients and their secrets; native clients are those with refresh tokens.
     clients: dict[str, str] = field(default_factory=dict)

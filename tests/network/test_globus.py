@@ -1,0 +1,155 @@
+"""Remote clones through Globus, between real sites, over a service of our own that really copies."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from librarian.settings import CollectionSettings, GlobusSettings
+from librarian.states import TransferState
+from tests.clone_fixtures import Party, acquaint, party, until
+from tests.fakes.globus import FakeGlobus, fake_globus, pointed_at
+
+
+@dataclass
+class Pair:
+    """Two sites, each a client of Globus with a collection over its folder."""
+
+    globus: FakeGlobus
+    sender: Party
+    receiver: Party
+
+
+def at_globus(globus: FakeGlobus, folder: Path, *, sees: str = "/"):
+    """Changes a site's settings: its one store is in a collection over *folder*."""
+    client, secret = globus.add_client()
+    secret_file = folder.with_suffix(".secret")
+    secret_file.write_text(secret)
+    collection = globus.add_collection(folder)
+
+    def change(settings):
+        store = settings.stores[0]
+        found = CollectionSettings(
+            collection=collection, root=f"{sees}{store.root.name}", staging=f"{sees}{store.staging.name}"
+        )
+        return settings.model_copy(
+            update={
+                "stores": (store.model_copy(update={"globus": found}),),
+                "globus": GlobusSettings(client_id=client, client_secret_file=secret_file),
+            }
+        )
+
+    return change
+
+
+@pytest.fixture
+async def globus_pair(urls, tmp_path):
+    async with (
+        fake_globus() as globus,
+        party(urls[0], tmp_path / "a", "chajnantor", change=at_globus(globus, tmp_path / "a")) as sender,
+        party(urls[1], tmp_path / "b", "nersc", change=at_globus(globus, tmp_path / "b")) as receiver,
+    ):
+        with pointed_at(globus):
+            await acquaint(sender, receiver)
+            yield Pair(globus, sender, receiver)
+
+
+async def test_files_and_books_arrive_verified_and_are_known_at_the_source(globus_pair):
+    sender, receiver = globus_pair.sender, globus_pair.receiver
+    await sender.upload({"a/one": b"one" * 1000, "a/empty": b"", "big": b"x" * 3_000_000})
+    await sender.upload_book("book", {"x": b"1", "deep/y": b"2" * 2_000_000, "deep/er/z": b""})
+
+    await sender.replicates_to(receiver, engines=("globus",))
+
+    names = ["a/one", "a/empty", "big", "book"]
+    await sender.knows_copies_at(receiver, names)
+    assert [(await sender.file(name)).checksum for name in names] == [
+        (await receiver.file(name)).checksum for name in names
+    ]
+    assert (receiver.folder / "fast" / "book" / "deep" / "y").read_bytes() == b"2" * 2_000_000
+    assert await sender.dues(names) == ()
+
+
+async def test_a_batch_is_one_submission_and_what_goes_well_is_asked_about_in_lists_alone(globus_pair):
+    sender, receiver, globus = globus_pair.sender, globus_pair.receiver, globus_pair.globus
+    names = [f"{number:02}" for number in range(24)]
+    await sender.upload({name: name.encode() for name in names})
+
+    await sender.replicates_to(receiver, engines=("globus",), batch_files=8)
+
+    await sender.knows_copies_at(receiver, names)
+    assert (globus.requests["submit"], globus.requests["submission_id"], globus.requests["token"]) == (3, 3, 1)
+    assert set(globus.requests) == {"submit", "submission_id", "token", "task_list"}
+
+
+async def test_a_lost_reply_makes_no_second_task(globus_pair):
+    globus_pair.globus.cue("lost_reply", on="submit")
+    await globus_pair.sender.upload({"one": b"one"})
+
+    await globus_pair.sender.replicates_to(globus_pair.receiver, engines=("globus",))
+
+    await globus_pair.sender.knows_copies_at(globus_pair.receiver, ["one"])
+    assert len(globus_pair.globus.tasks) == 1
+    assert globus_pair.globus.requests["submit"] == 2
+
+
+async def test_a_file_that_globus_spoils_is_found_by_the_receiver_and_sent_again(globus_pair):
+    globus_pair.globus.cue("corrupt", match="/two")
+    await globus_pair.sender.upload({"one": b"one", "two": b"two"})
+
+    await globus_pair.sender.replicates_to(globus_pair.receiver, engines=("globus",))
+
+    await globus_pair.sender.knows_copies_at(globus_pair.receiver, ["one", "two"])
+    assert (globus_pair.receiver.folder / "fast" / "two").read_bytes() == b"two"
+    assert TransferState.FAILED in {transfer.state for transfer in await globus_pair.sender.outgoing()}
+
+
+async def test_a_paused_batch_raises_an_alert_and_goes_on_when_the_pause_ends(globus_pair):
+    sender, globus = globus_pair.sender, globus_pair.globus
+    globus.cue("paused")
+    await sender.upload({"one": b"one"})
+    await sender.replicates_to(globus_pair.receiver, engines=("globus",))
+
+    async def is_told() -> bool:
+        return any("maintenance until Monday" in alert.message for alert in await sender.alerts())
+
+    await until(is_told)
+    globus.release()
+
+    await sender.knows_copies_at(globus_pair.receiver, ["one"])
+
+
+async def test_one_bad_item_is_tried_again_later_and_holds_up_nothing(globus_pair):
+    sender, globus = globus_pair.sender, globus_pair.globus
+    await sender.upload({"bad": b"bad", "good": b"good"})
+    globus.cue("item", code="INVALID_PATH_NAME", match="/bad")
+
+    await sender.replicates_to(globus_pair.receiver, engines=("globus",))
+
+    await sender.knows_copies_at(globus_pair.receiver, ["good", "bad"])
+    labels = [task.request["label"] for task in globus.tasks.values()]
+    assert (len(labels), len(set(labels))) == (3, 2)
+
+
+async def test_a_batch_goes_on_after_a_restart_of_the_sender(urls, tmp_path):
+    async with fake_globus() as globus:
+        with pointed_at(globus):
+            change = at_globus(globus, tmp_path / "a")
+            async with party(urls[1], tmp_path / "b", "nersc", change=at_globus(globus, tmp_path / "b")) as receiver:
+                async with party(urls[0], tmp_path / "a", "chajnantor", change=change) as sender:
+                    await acquaint(sender, receiver)
+                    port = sender.port
+                    globus.cue("silent")
+                    await sender.upload({"one": b"one"})
+                    await sender.replicates_to(receiver, engines=("globus",))
+
+                    async def is_submitted() -> bool:
+                        return bool(globus.tasks)
+
+                    await until(is_submitted)
+
+                async with party(urls[0], tmp_path / "a", "chajnantor", port=port, change=change) as sender:
+                    globus.release()
+                    await sender.knows_copies_at(receiver, ["one"])
+
+    assert len(globus.tasks) == 1

@@ -1,0 +1,164 @@
+"""Who we are at Globus: tokens that renew themselves, consents without a browser, and secrets that were changed."""
+
+import asyncio
+import uuid
+
+import pytest
+
+from librarian.errors import Forbidden, Unauthenticated
+from librarian.transfers.base import Phase
+from librarian.transfers.globus_account import Account, Credentials
+from librarian.transfers.globus_desk import Desk
+from tests.contracts.roads import globus_road
+from tests.fakes.globus import fake_globus, pointed_at
+
+
+@pytest.fixture
+async def busy(tmp_path):
+    """A road over Globus, with a file on it."""
+    sources, staging = tmp_path / "sources", tmp_path / "staging"
+    sources.mkdir()
+    staging.mkdir()
+    async with globus_road(sources, staging, asyncio.Event()) as (road, globus):
+        road.has_file("one", b"one")
+        yield road, globus
+
+
+@pytest.fixture
+async def globus():
+    async with fake_globus() as service:
+        with pointed_at(service):
+            yield service
+
+
+@pytest.fixture
+async def native(globus, tmp_path):
+    """The desk of a person who has logged in with a native app."""
+    client, file = str(uuid.uuid4()), tmp_path / "refresh-token"
+    file.write_text("a-refresh-token\n")
+    globus.refresh_tokens["a-refresh-token"] = client
+    desk = Desk(Account(Credentials(client_id=client, refresh_token_file=file)), pace=1000.0)
+    yield desk
+    await desk.close()
+
+
+@pytest.fixture
+async def confidential(globus, tmp_path):
+    """The desk of a service account, and the file with its secret."""
+    client, secret = globus.add_client()
+    file = tmp_path / "secret"
+    file.write_text(secret)
+    desk = Desk(Account(Credentials(client_id=client, client_secret_file=file)), pace=1000.0)
+    yield desk, file
+    await desk.close()
+
+
+async def test_a_token_is_asked_for_once(confidential, globus):
+    desk, _ = confidential
+
+    await desk.submission_id()
+    await desk.submission_id()
+
+    assert globus.requests["token"] == 1
+
+
+async def test_a_token_that_is_refused_is_renewed_and_the_request_repeated(confidential, globus):
+    desk, _ = confidential
+    await desk.submission_id()
+    globus.tokens.clear()
+
+    await desk.submission_id()
+
+    assert globus.requests["token"] == 2
+
+
+async def test_a_token_that_is_refused_again_and_again_is_told(confidential, globus):
+    desk, _ = confidential
+    globus.cue("unauthorized", times=9)
+
+    with pytest.raises(Unauthenticated) as refusal:
+        await desk.submission_id()
+
+    assert refusal.value.remedy
+
+
+async def test_a_secret_that_is_replaced_is_read_anew(confidential):
+    desk, file = confidential
+    good = file.read_text()
+    file.write_text("wrong")
+    with pytest.raises(Unauthenticated, match="credentials"):
+        await desk.submission_id()
+    file.write_text(good)
+
+    assert await desk.submission_id()
+
+
+@pytest.mark.parametrize("content", [None, "", b"\xff"])
+async def test_a_secret_that_cannot_be_read_is_told(confidential, content):
+    desk, file = confidential
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(Unauthenticated, match=str(file)):
+        await desk.submission_id()
+
+
+async def test_the_secret_is_in_no_description(confidential):
+    desk, file = confidential
+
+    assert file.read_text() not in repr(desk) + repr(desk._account) + str(vars(desk._account))
+
+
+async def test_a_person_who_has_logged_in_once_is_let_in_again_and_again(native, globus):
+    await native.submission_id()
+    globus.tokens.clear()
+    await native.submission_id()
+    globus.tokens.clear()
+
+    assert await native.submission_id()
+
+
+async def test_a_refresh_token_that_is_no_longer_good_is_told(native, globus):
+    globus.refresh_tokens.clear()
+
+    with pytest.raises(Unauthenticated, match="no such refresh token"):
+        await native.submission_id()
+
+
+async def test_a_service_account_consents_by_itself(busy):
+    road, globus = busy
+    for collection in globus.collections.values():
+        collection.wants_consent = True
+
+    progress = await road.runs()
+
+    assert progress.phase is Phase.SUCCEEDED
+    assert {name for _, name in globus.consents} == set(globus.collections)
+
+
+async def test_a_person_is_told_which_consent_is_missing(native, globus, tmp_path):
+    collection = globus.add_collection(tmp_path, wants_consent=True)
+    document = {
+        "DATA": [{"source_path": "/a", "destination_path": "/b"}],
+        "submission_id": await native.submission_id(),
+        "source_endpoint": collection,
+        "destination_endpoint": collection,
+    }
+
+    with pytest.raises(Forbidden, match=f"{collection}/data_access") as refusal:
+        await native.submit(document)
+
+    assert "Log in" in refusal.value.remedy
+
+
+async def test_credentials_that_are_refused_are_unknown_with_a_remedy(busy):
+    road, globus = busy
+    handle = await road.starts()
+    globus.tokens.clear()
+    globus.clients.clear()
+
+    progress = await road.says(handle)
+
+    assert progress.phase is Phase.UNKNOWN
+    assert "secret" in progress.remedy
