@@ -131,18 +131,26 @@ def _engines(settings: Settings, neighbours: Neighbours, bells: Bells) -> dict[s
     return {engine.name: engine for engine in engines}
 
 
-def _globus_engine(settings: Settings, known: GlobusSettings) -> GlobusEngine:
-    credentials = Credentials(
-        client_id=str(known.client_id),
-        client_secret_file=known.client_secret_file,
-        refresh_token_file=known.refresh_token_file,
+def globus_desk(known: GlobusSettings) -> Desk:
+    """Where Globus is asked, as who we are there."""
+    return Desk(
+        Account(
+            Credentials(
+                client_id=str(known.client_id),
+                client_secret_file=known.client_secret_file,
+                refresh_token_file=known.refresh_token_file,
+            )
+        )
     )
+
+
+def _globus_engine(settings: Settings, known: GlobusSettings) -> GlobusEngine:
     collections = [
         Collection(collection=str(store.globus.collection), root=PurePosixPath(store.globus.root), folder=store.root)
         for store in settings.stores
         if store.globus is not None
     ]
-    return GlobusEngine(Desk(Account(credentials)), site=settings.name, collections=collections)
+    return GlobusEngine(globus_desk(known), site=settings.name, collections=collections)
 
 
 def store_spec(store: StoreSettings) -> StoreSpec:

@@ -200,3 +200,44 @@ def test_the_reference_page_is_what_the_models_say():
 
 def test_every_setting_is_described():
     assert [row for row in reference.rows() if not row.description] == []
+
+
+GLOBUS = """
+[globus]
+client_id = "9c1a3c0e-1111-4222-8333-000000000001"
+{credentials}
+[[stores]]
+name = "fast"
+root = "{tmp}/store"
+staging = "{tmp}/staging"
+globus = {collection = "9c1a3c0e-1111-4222-8333-000000000002", root = "{root}", staging = "/staging"}
+"""
+
+
+def globus_settings(*, credentials='client_secret_file = "{tmp}/secret"', root="/store"):
+    return GLOBUS.replace("{credentials}", credentials).replace("{root}", root)
+
+
+def test_a_site_is_known_to_globus_by_a_secret_in_a_file(write, tmp_path):
+    (tmp_path / "secret").write_text("s3cret")
+
+    settings = load_settings(write(globus_settings()))
+
+    check_settings(settings)
+    assert settings.stores[0].globus.root == "/store"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (globus_settings(), "globus.client_secret_file: {tmp}/secret cannot be read"),
+        (globus_settings(credentials=""), "globus: give either 'client_secret_file' or 'refresh_token_file'"),
+        (globus_settings(credentials="", root="store"), "stores.fast.globus.root: 'store' is not a path"),
+        (globus_settings(credentials="", root="/a/../b"), "stores.fast.globus.root: '/a/../b' is not a path"),
+        (globus_settings().partition("globus = {")[0], "globus: no store says where it is found at Globus"),
+    ],
+)
+def test_what_globus_cannot_work_with_is_told(write, tmp_path, text, problem):
+    problems = problems_of(write(text))
+
+    assert any(told.startswith(problem.replace("{tmp}", str(tmp_path))) for told in problems)

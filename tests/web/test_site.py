@@ -1,8 +1,12 @@
 """The site says who it is, and how it is."""
 
+import uuid
+
 import pytest
 
+from librarian.settings import CollectionSettings
 from librarian.states import Role
+from tests.site_fixtures import create_account, opened_site, served
 
 
 async def test_the_site_says_who_it_is_and_who_you_are(live_server):
@@ -130,3 +134,19 @@ async def test_a_store_that_is_gone_is_reported_and_the_service_lives(live_serve
 
 def test_every_role_is_served_by_the_fixture():
     assert {role.value for role in Role} == {"admin", "uploader", "reader", "upstream", "callback"}
+
+
+async def test_a_store_in_a_collection_can_be_filled_through_globus(database_url, tmp_path):
+    collection = CollectionSettings(collection=uuid.UUID(int=1), root="/store", staging="/staging")
+
+    def change(settings):
+        (store,) = settings.stores
+        return settings.model_copy(update={"stores": (store.model_copy(update={"globus": collection}),)})
+
+    async with opened_site(database_url, tmp_path / "nersc", change=change) as site:
+        await create_account(site, "upstream", Role.UPSTREAM)
+        async with served(site) as live:
+            reply = await live.call("GET", "/api/v1/site", user="upstream")
+
+    (point,) = [point for point in reply.json["entry_points"] if point["engine"] == "globus"]
+    assert (point["address"], point["staging"]) == (str(uuid.UUID(int=1)), "/staging")

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from librarian.admin import accounts, database, peers, rules, stores, transfers
+from librarian.admin import accounts, database, globus, peers, rules, stores, transfers
 from librarian.admin.reach import Target, reach
 from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app
 from librarian.settings import check_settings
@@ -25,6 +25,7 @@ for name, part in {
     "account": accounts.app,
     "config": config_app,
     "database": database.app,
+    "globus": globus.app,
     "peer": peers.app,
     "restored": restored_app,
     "rule": rules.app,

@@ -10,7 +10,7 @@ import globus_sdk
 from globus_sdk.authorizers import GlobusAuthorizer
 from globus_sdk.transport import RequestsTransport, RetryConfig
 
-from librarian.errors import Unauthenticated
+from librarian.errors import PeerUnavailable, Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +113,44 @@ class Account(GlobusAuthorizer):
     def _connections(self) -> RequestsTransport:
         self._transport = self._transport or RequestsTransport(http_timeout=SILENCE)
         return self._transport
+
+
+class Login:
+    """How a person lets a native app act for them: a page to visit, and a code to bring back. Blocks."""
+
+    def __init__(self, client_id: str, *, collections: Sequence[str] = ()) -> None:
+        self._transport = RequestsTransport(http_timeout=SILENCE)
+        self._client = globus_sdk.NativeAppAuthClient(client_id, transport=self._transport)
+        self._scope = globus_sdk.TransferClient.scopes.all
+        for collection in collections:
+            access = globus_sdk.scopes.GCSCollectionScopes(collection).data_access
+            self._scope = self._scope.with_dependency(access)
+
+    def url(self) -> str:
+        """Where the person logs in."""
+        self._client.oauth2_start_flow(self._scope, refresh_tokens=True)
+        return self._client.oauth2_get_authorize_url(query_params={"prompt": "login"})
+
+    def refresh_token(self, code: str) -> str:
+        """The token that *code*, which the page showed, stands for.
+
+        Raises
+        ------
+        Unauthenticated
+            The code is not good, or not any more.
+        """
+        try:
+            answer = self._client.oauth2_exchange_code_for_tokens(code)
+        except globus_sdk.AuthAPIError as error:
+            raise Unauthenticated(
+                f"Globus does not take that code: {error.message or error.code}",
+                remedy="Log in once more; a code is good for ten minutes, once.",
+            ) from error
+        except globus_sdk.GlobusError as error:
+            raise PeerUnavailable(f"Globus does not answer: {error}", remedy="Check the network.") from error
+        finally:
+            self._transport.close()
+        return str(answer.by_resource_server[globus_sdk.TransferClient.scopes.resource_server]["refresh_token"])
 
 
 def _secret(file: Path) -> str:

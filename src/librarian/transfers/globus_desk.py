@@ -126,6 +126,21 @@ class Desk:
             }
         )
 
+    async def holds(self, collection: str, path: str, name: str) -> bool:
+        """Whether the directory *path* of *collection* holds an entry called *name*.
+
+        Raises
+        ------
+        NotFound
+            There is no such directory, or no such collection.
+        """
+        return await self._ask(
+            lambda client: any(
+                entry["name"] == name
+                for entry in client.operation_ls(collection, path=path, show_hidden=True, filter=f"name:{name}")
+            )
+        )
+
     async def why_paused(self, task_id: str) -> str:
         """What those who paused a task say about it."""
 

@@ -210,6 +210,17 @@ class FakeGlobus:
         kind = "GCSv5_mapped_collection" if collection.wants_consent else "GCSv5_guest_collection"
         return {"DATA_TYPE": "endpoint", "id": request.match_info["name"], "entity_type": kind, "high_assurance": False}
 
+    async def ls(self, request: web.Request) -> dict[str, Any]:
+        name, path = request.match_info["name"], request.query["path"]
+        if name not in self.collections:
+            raise Refusal(404, "EndpointNotFound", f"No such collection {name}")
+        folder = self.collections[name].place(path)
+        if not folder.is_dir():
+            raise Refusal(404, "ClientError.NotFound", f"Directory {path} not found on endpoint")
+        wanted = request.query.get("filter", "").removeprefix("name:")
+        found = [{"name": each.name} for each in folder.iterdir() if wanted in ("", each.name)]
+        return {"DATA_TYPE": "file_list", "path": path, "DATA": found}
+
     def _tasks_of(self, owner: str) -> list[Task]:
         return [task for task in self.tasks.values() if task.owner == owner and not _is_gone(task)]
 
@@ -281,6 +292,7 @@ async def _steer(service: FakeGlobus, request: web.Request) -> web.Response:
     for name, folder in told.get("collections", {}).items():
         service.collections[name] = Collection(Path(folder))
     service.clients |= told.get("clients", {})
+    service.login_codes |= set(told.get("login_codes", []))
     if told.get("release"):
         service.release()
     if told.get("forget_tokens"):
@@ -306,6 +318,7 @@ def make_app(service: FakeGlobus) -> web.Application:
         ("GET", f"{task}/skipped_errors", "skipped_errors", service.skipped_errors),
         ("GET", f"{task}/pause_info", "pause_info", service.pause_info),
         ("GET", "/v0.10/endpoint/{name}", "endpoint", service.endpoint),
+        ("GET", "/v0.10/operation/endpoint/{name}/ls", "ls", service.ls),
     ]
     for method, path, name, handler in routes:
         app.router.add_route(method, path, service.answering(name, handler))
