@@ -146,7 +146,12 @@ def globus_desk(known: GlobusSettings) -> Desk:
 
 def _globus_engine(settings: Settings, known: GlobusSettings) -> GlobusEngine:
     collections = [
-        Collection(collection=str(store.globus.collection), root=PurePosixPath(store.globus.root), folder=store.root)
+        Collection(
+            store=StoreName(store.name),
+            collection=str(store.globus.collection),
+            root=PurePosixPath(store.globus.root),
+            folder=store.root,
+        )
         for store in settings.stores
         if store.globus is not None
     ]

@@ -144,5 +144,5 @@ def make_globus_engine(globus: FakeGlobus, sources: Path, collection: str, **opt
     secret_file = sources.parent / f"{client}.secret"
     secret_file.write_text(secret)
     desk = Desk(Account(Credentials(client_id=client, client_secret_file=secret_file)), pace=1000.0)
-    places = [Collection(collection=collection, root=PurePosixPath("/"), folder=sources)]
+    places = [Collection(store=StoreName("fast"), collection=collection, root=PurePosixPath("/"), folder=sources)]
     return GlobusEngine(desk, site="chajnantor", collections=places, **({"longest_pause": PAUSE} | options))

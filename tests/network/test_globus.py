@@ -153,3 +153,24 @@ async def test_a_batch_goes_on_after_a_restart_of_the_sender(urls, tmp_path):
                     await sender.knows_copies_at(receiver, ["one"])
 
     assert len(globus.tasks) == 1
+
+
+async def test_what_stands_on_no_collection_goes_by_the_next_engine_of_the_rule(urls, tmp_path):
+    def without_collection(settings):
+        return change(settings).model_copy(update={"stores": settings.stores})
+
+    async with fake_globus() as globus:
+        change = at_globus(globus, tmp_path / "a")
+        with pointed_at(globus):
+            async with (
+                party(urls[0], tmp_path / "a", "chajnantor", change=without_collection) as sender,
+                party(urls[1], tmp_path / "b", "nersc", change=at_globus(globus, tmp_path / "b")) as receiver,
+            ):
+                await acquaint(sender, receiver)
+                await sender.upload({"one": b"one"})
+
+                await sender.replicates_to(receiver, engines=("globus", "http"))
+
+                await sender.knows_copies_at(receiver, ["one"])
+
+    assert globus.requests["submit"] == 0

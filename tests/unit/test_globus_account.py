@@ -1,6 +1,5 @@
 """Who we are at Globus: tokens that renew themselves, consents without a browser, and secrets that were changed."""
 
-import asyncio
 import uuid
 
 import pytest
@@ -9,19 +8,10 @@ from librarian.errors import Forbidden, Unauthenticated
 from librarian.transfers.base import Phase
 from librarian.transfers.globus_account import Account, Credentials
 from librarian.transfers.globus_desk import Desk
-from tests.contracts.roads import globus_road
 from tests.fakes.globus import fake_globus, pointed_at
+from tests.unit.globus_roads import busy, folders
 
-
-@pytest.fixture
-async def busy(tmp_path):
-    """A road over Globus, with a file on it."""
-    sources, staging = tmp_path / "sources", tmp_path / "staging"
-    sources.mkdir()
-    staging.mkdir()
-    async with globus_road(sources, staging, asyncio.Event()) as (road, globus):
-        road.has_file("one", b"one")
-        yield road, globus
+__all__ = ["busy", "folders"]
 
 
 @pytest.fixture

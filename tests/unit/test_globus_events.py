@@ -121,8 +121,8 @@ def a_job(*sources: str | None) -> Job:
 
 
 COLLECTIONS = [
-    Collection(collection="one", root=PurePosixPath("/a"), folder=Path("/data/one")),
-    Collection(collection="two", root=PurePosixPath("~/b"), folder=Path("/data/two")),
+    Collection(store=StoreName("one"), collection="one", root=PurePosixPath("/a"), folder=Path("/data/one")),
+    Collection(store=StoreName("two"), collection="two", root=PurePosixPath("~/b"), folder=Path("/data/two")),
 ]
 
 

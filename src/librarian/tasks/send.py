@@ -208,14 +208,13 @@ class Send(LaneTask[Offer, Answered]):
         )
 
     async def _batch(self, tx: Transaction, plan: Offer, accepted: Sequence[tuple[Offered, Accepted]]) -> list[Turn]:
-        by_store: defaultdict[str, list[tuple[Offered, Accepted]]] = defaultdict(list)
+        ways: defaultdict[tuple[StoreName, str | None], list[tuple[Offered, Accepted]]] = defaultdict(list)
         for item, verdict in accepted:
-            by_store[verdict.store].append((item, verdict))
+            store = StoreName(verdict.store)
+            ways[store, self._engine_for(plan, store, item.candidate.store)].append((item, verdict))
         turns: list[Turn] = []
         acceptances: list[Acceptance] = []
-        for name, items in by_store.items():
-            store = StoreName(name)
-            engine = self._engine_for(plan, store)
+        for (store, engine), items in ways.items():
             batch: BatchId | None = None
             if engine is None:
                 reason = f"none of {', '.join(plan.policy.engines)} reaches the store {store} of {plan.peer.name}"
@@ -230,10 +229,12 @@ class Send(LaneTask[Offer, Answered]):
         await tx.outgoing.accept(acceptances)
         return turns
 
-    def _engine_for(self, plan: Offer, store: StoreName) -> str | None:
-        """The first engine of the rule that we have and that reaches *store* by a pinned entry point."""
+    def _engine_for(self, plan: Offer, store: StoreName, source: StoreName | None) -> str | None:
+        """The first engine of the rule that reaches *store* by a pinned entry point, and can read our *source*."""
         pinned = {point.engine for point in plan.peer.entry_points if point.store == store}
-        return next((name for name in plan.policy.engines if name in pinned and name in self.site.engines), None)
+        engines = self.site.engines
+        usable = (name for name in plan.policy.engines if name in pinned and name in engines)
+        return next((name for name in usable if source is None or engines[name].reads(source)), None)
 
     def _look_again(self, turns: Sequence[Turn]) -> None:
         waits = [turn.next_try_at - utc_now() for turn in turns if turn.state is DueState.DUE]

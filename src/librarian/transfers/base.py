@@ -77,9 +77,13 @@ class TransferEngine(ABC):
 
     name: ClassVar[str]
 
+    def reads(self, store: StoreName) -> bool:
+        """Whether it can take what stands on *store*, one of ours."""
+        return True
+
     @abstractmethod
     async def prepare(self) -> str:
-        """A key for a new transfer; nothing moves yet."""
+        """A key for a new transfer; nothing moves yet. Not to be called inside a transaction."""
 
     @abstractmethod
     async def submit(self, job: Job, key: str) -> str:

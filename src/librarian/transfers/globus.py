@@ -25,6 +25,7 @@ from librarian.transfers.globus_troubles import REMEDIES, Trouble, trouble_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from librarian.names import StoreName
     from librarian.transfers.base import Job
     from librarian.transfers.globus_desk import Desk
     from librarian.transfers.globus_documents import Event, TaskNote
@@ -38,6 +39,10 @@ LIFETIME: Final = timedelta(days=2)
 PATIENCE: Final = timedelta(hours=6)
 #: A destination that was full is tried again at least this often.
 LONGEST_PAUSE: Final = timedelta(minutes=10)
+#: What Globus calls a task that waits for its turn.
+QUEUED: Final = "Queued"
+#: How the reason of a pause begins.
+PAUSED: Final = "an administrator of a collection has paused it"
 #: Tasks for one haul that end early because of some of its items; then the rest fails as well.
 MOST_RESTARTS: Final = 8
 #: Tasks of one account that may wait at Globus at once.
@@ -68,6 +73,10 @@ class GlobusEngine(TransferEngine):
         self._orders: dict[str, Order] = {}
         self._ended: dict[str, Progress] = {}
         self._stopped: set[str] = set()
+
+    def reads(self, store: StoreName) -> bool:
+        """Whether *store* is on a collection of ours."""
+        return any(each.store == store for each in self._collections)
 
     async def prepare(self) -> str:
         """A submission id of Globus': it is taken once, however often it is sent."""
@@ -207,35 +216,43 @@ class GlobusEngine(TransferEngine):
         match note.status:
             case "SUCCEEDED":
                 await self._succeeded(haul, note)
+                return
             case "FAILED":
                 await self._failed(haul, note)
+                return
             case "INACTIVE":
                 haul.hold(
                     f"Globus waits for credentials: {note.nice_status_text or note.nice_status}",
                     "Log in to the collection, or renew its credentials; the same task goes on.",
                 )
+            case _ if note.is_paused:
+                await self._paused(haul, note)
             case _:
                 await self._goes_on(haul, note, has_grown=has_grown)
+        # What waits for a person or for its turn, or gets on, must not expire; only what is silent may.
+        waits = note.is_paused or note.status == "INACTIVE" or note.nice_status == QUEUED
+        if has_grown or waits:
+            await self._extend(note)
+
+    async def _paused(self, haul: Haul, note: TaskNote) -> None:
+        if not haul.reason.startswith(PAUSED):
+            said = await self._desk.why_paused(note.task_id)
+            haul.hold(
+                f"{PAUSED}: {said or 'no reason given'}",
+                "Ask that administrator to end the pause; the same task goes on.",
+            )
 
     async def _goes_on(self, haul: Haul, note: TaskNote, *, has_grown: bool) -> None:
-        if note.is_paused:
-            if not haul.is_held:
-                said = await self._desk.why_paused(note.task_id)
-                haul.hold(
-                    f"an administrator of a collection has paused it: {said or 'no reason given'}",
-                    "Ask that administrator to end the pause; the same task goes on.",
-                )
-            return
         has_news = note.faults > haul.faults_seen
         if has_grown and not has_news:
             haul.trouble = None
         if has_news:
             events = await self._desk.errors_of(note.task_id)
-            new = events[: note.faults - haul.faults_seen]
+            self._heed(haul, events[: note.faults - haul.faults_seen])
             haul.faults_seen = note.faults
-            await self._heed(haul, new or events[:1])
-        if has_grown:
-            await self._extend(note)
+        if haul.is_stopping and not haul.is_stopped:
+            await self._desk.cancel(note.task_id)
+            haul.is_stopped = True
         self._say(haul, note)
 
     def _say(self, haul: Haul, note: TaskNote) -> None:
@@ -244,7 +261,7 @@ class GlobusEngine(TransferEngine):
             haul.go_on("it is stopped, to go on without items that cannot be moved")
         elif haul.trouble in (Trouble.FULL, Trouble.ACCESS):
             haul.hold(haul.reason, REMEDIES[haul.trouble])
-        elif note.nice_status == "Queued":
+        elif note.nice_status == QUEUED:
             haul.progressed_at = time.monotonic()
             haul.go_on("it is queued at Globus, which runs a few tasks of an account at a time")
         elif haul.is_silent(self._patience):
@@ -253,16 +270,14 @@ class GlobusEngine(TransferEngine):
         else:
             haul.go_on(haul.reason if haul.trouble else "")
 
-    async def _heed(self, haul: Haul, events: Sequence[Event]) -> None:
-        """Act on faults of an active task."""
+    def _heed(self, haul: Haul, events: Sequence[Event]) -> None:
+        """Take in new faults of an active task."""
         worst = worst_of(events)
         if worst is None:
             return
         haul.trouble, event = worst
         haul.reason = event.told
-        if haul.condemn(events) and not haul.is_stopping:
-            haul.is_stopping = True
-            await self._desk.cancel(haul.task_id or "")
+        haul.is_stopping |= haul.condemn(events)
 
     async def _extend(self, note: TaskNote) -> None:
         now = utc_now()

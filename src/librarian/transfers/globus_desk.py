@@ -174,7 +174,7 @@ class Desk:
         await self._pace.turn()
         left = self._rests_until - time.monotonic()
         if left > 0:
-            raise PeerUnavailable(f"Globus asked us to wait, {left:.0f} s more", remedy="It goes on by itself.")
+            raise PeerUnavailable(f"Globus is left alone for {left:.0f} s more", remedy="It goes on by itself.")
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._threads, self._insist, call)
@@ -216,6 +216,9 @@ class Desk:
         return client
 
     def _rest_if_told(self, error: globus_sdk.GlobusError) -> None:
+        if isinstance(error, globus_sdk.GlobusTimeoutError):
+            # Every other question would wait as long, and the questions behind it as well.
+            self._rests_until = time.monotonic() + DEFAULT_REST
         if isinstance(error, globus_sdk.GlobusAPIError) and error.http_status in (429, 503):
             told = error.headers.get("Retry-After", "")
             rest = float(told) if told.isdigit() else DEFAULT_REST

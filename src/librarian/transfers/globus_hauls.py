@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from librarian.errors import LibrarianError
+    from librarian.names import StoreName
     from librarian.transfers.base import Item, Job
     from librarian.transfers.globus_documents import Event, Skipped, TaskNote
 
@@ -30,6 +31,7 @@ ACTIVITY: Final = "https://app.globus.org/activity"
 class Collection:
     """Where one of our stores is found at Globus."""
 
+    store: StoreName
     collection: str
     #: The store's root as the collection sees it, and as we do.
     root: PurePosixPath
@@ -89,7 +91,9 @@ class Haul:
     has_ended: bool = False
     failure: str = ""
     is_lost: bool = False
+    #: The task must end because of some of its items; and has Globus been told?
     is_stopping: bool = False
+    is_stopped: bool = False
     faults_seen: int = 0
     work_seen: int = 0
     bytes_done: int = 0
@@ -138,7 +142,8 @@ class Haul:
         """The task has ended, and another is to move what is left."""
         self.task_id, self.submission_id, self.starts_at = None, None, at
         self.restarts += 1
-        self.faults_seen, self.work_seen, self.is_stopping = 0, 0, False
+        self.faults_seen, self.work_seen = 0, 0
+        self.is_stopping = self.is_stopped = False
 
     def condemn(self, events: Iterable[Event]) -> bool:
         """Fail the items that *events* say cannot be moved; whether there were any.
