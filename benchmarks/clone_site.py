@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import sys
+import uuid
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from librarian import replication
 from librarian.client import LibrarianClient
 from librarian.names import AccountName
 from librarian.policies import RulePolicy
-from librarian.settings import Settings, StoreSettings
+from librarian.settings import CollectionSettings, GlobusSettings, Settings, StoreSettings
 from librarian.settings.models import RuleSettings
 from librarian.site import Site, open_site
 from librarian.states import Role
@@ -29,6 +30,8 @@ from librarian.wire.peers import PeerDescription, PutPeer
 
 ADMIN: Final = "admin"
 PASSWORD: Final = "benchmark-password"
+#: At the Globus of our own: a client, and a collection of the whole file system.
+GLOBUS_CLIENT: Final = uuid.UUID(int=1)
 
 
 async def account(site: Site, command: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +86,17 @@ def counts(site: Site) -> dict[str, Any]:
     }
 
 
+def globus() -> GlobusSettings | None:
+    """Who we are at the Globus that ``remote_clone`` has started."""
+    secret = os.environ.get("CLONE_GLOBUS_SECRET")
+    return None if secret is None else GlobusSettings(client_id=GLOBUS_CLIENT, client_secret_file=Path(secret))
+
+
+def collection_of(folder: Path) -> CollectionSettings:
+    """Where the store in *folder* is found there: both sites are in one collection."""
+    return CollectionSettings(collection=GLOBUS_CLIENT, root=f"{folder}/store", staging=f"{folder}/staging")
+
+
 async def obey(site: Site, url: str, command: dict[str, Any]) -> dict[str, Any]:
     match command["do"]:
         case "account":
@@ -104,7 +118,10 @@ async def main(name: str, folder: Path, database: str) -> None:
         name=name,
         state=folder,
         database=database,
-        stores=(StoreSettings(name="fast", root=folder / "store", staging=folder / "staging"),),
+        stores=(
+            StoreSettings(name="fast", root=folder / "store", staging=folder / "staging", globus=collection_of(folder)),
+        ),
+        globus=globus(),
     )
     async with open_site(settings) as site:
         runner = make_runner(create_app(site))

@@ -16,19 +16,21 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
+from tests.fakes.globus import SERVICE_URLS
 from tests.postgres import Databases, running_cluster
 
-from benchmarks.clone_site import ADMIN, PASSWORD
+from benchmarks.clone_site import ADMIN, GLOBUS_CLIENT, PASSWORD
 from librarian.catalog import migrations
 from librarian.client import LibrarianClient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 #: What ARCHITECTURE promises, files per second.
 GOALS: Final = {"postgresql": 300, "sqlite": 200}
@@ -80,9 +82,31 @@ class Server:
         await self.process.wait()
 
 
+@asynccontextmanager
+async def a_globus(folder: Path) -> AsyncIterator[None]:
+    """Start a Globus of our own, and have the sites find it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.fakes.globus", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    url = (await process.stdout.readline()).decode().strip()
+    name, secret = str(GLOBUS_CLIENT), "secret"
+    async with aiohttp.ClientSession() as session:
+        await session.post(f"{url}fake", json={"clients": {name: secret}, "collections": {name: "/"}})
+    (folder / "globus.secret").write_text(secret)
+    os.environ |= {**dict.fromkeys(SERVICE_URLS, url), "CLONE_GLOBUS_SECRET": str(folder / "globus.secret")}
+    try:
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
+
+
 async def one_round(urls: list[str], folder: Path, *, files: int, size: int, engine: str) -> dict[str, float]:
     """Clone *files* of *size* bytes between two fresh sites."""
     async with AsyncExitStack() as stack:
+        if engine == "globus":
+            await stack.enter_async_context(a_globus(folder))
         servers = []
         for name, url in zip(("chajnantor", "nersc"), urls, strict=True):
             server = await Server.start(name, folder / name, url)

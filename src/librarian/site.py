@@ -127,7 +127,7 @@ def _engines(settings: Settings, neighbours: Neighbours, bells: Bells) -> dict[s
         LocalEngine(on_change=has_changed),
     ]
     if settings.globus is not None:
-        engines.append(_globus_engine(settings, settings.globus))
+        engines.append(_globus_engine(settings, settings.globus, has_changed))
     return {engine.name: engine for engine in engines}
 
 
@@ -144,7 +144,7 @@ def globus_desk(known: GlobusSettings) -> Desk:
     )
 
 
-def _globus_engine(settings: Settings, known: GlobusSettings) -> GlobusEngine:
+def _globus_engine(settings: Settings, known: GlobusSettings, has_changed: Callable[[], None]) -> GlobusEngine:
     collections = [
         Collection(
             store=StoreName(store.name),
@@ -155,7 +155,7 @@ def _globus_engine(settings: Settings, known: GlobusSettings) -> GlobusEngine:
         for store in settings.stores
         if store.globus is not None
     ]
-    return GlobusEngine(globus_desk(known), site=settings.name, collections=collections)
+    return GlobusEngine(globus_desk(known), site=settings.name, collections=collections, on_change=has_changed)
 
 
 def store_spec(store: StoreSettings) -> StoreSpec:

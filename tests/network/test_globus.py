@@ -131,6 +131,26 @@ async def test_one_bad_item_is_tried_again_later_and_holds_up_nothing(globus_pai
     assert (len(labels), len(set(labels))) == (3, 2)
 
 
+@pytest.mark.parametrize(
+    ("cue", "told"),
+    [
+        ({"what": "forbidden", "on": "submit"}, "does not take a batch to nersc"),
+        ({"what": "forbidden", "on": "task_list"}, "cannot be asked about batches"),
+        ({"what": "item", "code": "FILE_SIZE_CHANGED", "match": "/one"}, "A copy of one did not read as it should"),
+    ],
+)
+async def test_what_asks_for_a_person_raises_an_alert_and_the_file_arrives_in_the_end(globus_pair, cue, told):
+    sender, globus = globus_pair.sender, globus_pair.globus
+    globus.cue(**cue)
+    await sender.upload({"one": b"one"})
+
+    await sender.replicates_to(globus_pair.receiver, engines=("globus",))
+
+    await sender.knows_copies_at(globus_pair.receiver, ["one"])
+    alerts = [alert for alert in await sender.alerts() if told in alert.message]
+    assert [bool(alert.remedy) for alert in alerts] == [True]
+
+
 async def test_a_batch_goes_on_after_a_restart_of_the_sender(urls, tmp_path):
     async with fake_globus() as globus:
         with pointed_at(globus):

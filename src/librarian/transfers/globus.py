@@ -23,7 +23,7 @@ from librarian.transfers.globus_hauls import Haul, Order, order_of, worst_of
 from librarian.transfers.globus_troubles import REMEDIES, Trouble, trouble_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from librarian.names import StoreName
     from librarian.transfers.base import Job
@@ -45,6 +45,8 @@ QUEUED: Final = "Queued"
 PAUSED: Final = "an administrator of a collection has paused it"
 #: Tasks for one haul that end early because of some of its items; then the rest fails as well.
 MOST_RESTARTS: Final = 8
+#: How long after a submission to ask early, in seconds: small batches end at once.
+ASK_EARLY: Final = (0.25, 0.5, 1.0, 1.5)
 #: Tasks of one account that may wait at Globus at once.
 MOST_TASKS: Final = 100
 #: Ended jobs whose results were never asked for; more are forgotten, and their batches submitted again.
@@ -62,17 +64,20 @@ class GlobusEngine(TransferEngine):
         *,
         site: str,
         collections: Sequence[Collection],
+        on_change: Callable[[], None] = lambda: None,
         patience: timedelta = PATIENCE,
         longest_pause: timedelta = LONGEST_PAUSE,
     ) -> None:
         self._desk = desk
         self._site = site
         self._collections = tuple(collections)
+        self._on_change = on_change
         self._patience = patience
         self._longest_pause = longest_pause
         self._orders: dict[str, Order] = {}
         self._ended: dict[str, Progress] = {}
         self._stopped: set[str] = set()
+        self._alarms: list[asyncio.TimerHandle] = []
 
     def reads(self, store: StoreName) -> bool:
         """Whether *store* is on a collection of ours."""
@@ -95,6 +100,7 @@ class GlobusEngine(TransferEngine):
             await self._start(haul)
         self._orders[key] = order
         self._stopped.discard(key)
+        self._ask_early()
         return key
 
     async def inspect(self, handles: Sequence[str]) -> dict[str, Progress]:
@@ -123,7 +129,15 @@ class GlobusEngine(TransferEngine):
 
     async def close(self) -> None:
         """Ask nothing more. What Globus has goes on."""
+        for alarm in self._alarms:
+            alarm.cancel()
         await self._desk.close()
+
+    def _ask_early(self) -> None:
+        for alarm in self._alarms:
+            alarm.cancel()
+        loop = asyncio.get_running_loop()
+        self._alarms = [loop.call_later(delay, self._on_change) for delay in ASK_EARLY]
 
     def _is_ours(self, note: TaskNote, key: str) -> bool:
         label = f"{self._site}:{key}"
