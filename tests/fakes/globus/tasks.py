@@ -200,7 +200,8 @@ class Task:
         again: list[Pair] = []
         for start in range(0, len(left), GROUP):
             group = left[start : start + GROUP]
-            for pair, fault in await asyncio.to_thread(lambda group=group: [(p, self._bring(p)) for p in group]):
+            faults = await asyncio.to_thread(lambda some: [self._bring(pair) for pair in some], group)
+            for pair, fault in zip(group, faults, strict=True):
                 if fault is None:
                     continue
                 if fault.code == QUOTA and self.request.get("fail_on_quota_errors"):
