@@ -12,7 +12,7 @@ from librarian.errors import NoRoom, SourceChanged, StoreUnavailable
 
 MIB = 1024**2
 #: Empty, small, more than one buffer, and large enough for a second thread.
-SIZES = [0, 1, MIB, MIB + 1, 3 * MIB, copying.PIPELINED, copying.PIPELINED + 5]
+SIZES = [0, 1, MIB, MIB + 1, 3 * MIB, copying.LARGE, copying.LARGE + 5]
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_what_stands_beyond_the_end_is_cut_off(part, target, tmp_path):
     assert target.stat().st_size == 10
 
 
-@pytest.mark.parametrize("size", [3 * MIB, copying.PIPELINED + 5])
+@pytest.mark.parametrize("size", [3 * MIB, copying.LARGE + 5])
 @pytest.mark.parametrize("change", ["longer", "shorter", "other"])
 def test_a_source_that_changes_while_it_is_read_is_noticed(part, target, tmp_path, size, change):
     one = part(size)
@@ -135,7 +135,7 @@ def test_what_is_copied_can_be_read_by_a_server_under_another_user(part, target,
     assert (tmp_path / "book" / "a" / "b").stat().st_mode & 0o555 == 0o555
 
 
-@pytest.mark.parametrize("size", [3 * MIB, copying.PIPELINED + 5])
+@pytest.mark.parametrize("size", [3 * MIB, copying.LARGE + 5])
 def test_a_cancelled_copy_stops_soon(part, target, size):
     halt = Halt()
     halt.set()

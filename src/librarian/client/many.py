@@ -119,7 +119,7 @@ def _shared_files(items: Sequence[_Item], way: Way) -> list[_Item]:
             continue
         if opened.store not in by_store:
             by_store[opened.store] = shares_staging(opened) if way.is_shared is None else way.is_shared
-        if by_store[opened.store] and source.size < copying.PIPELINED:
+        if by_store[opened.store] and source.size < copying.LARGE:
             found.append(item)
     return found
 
