@@ -134,13 +134,14 @@ def main() -> None:
         asyncio.run(role(options.url, os.environ["BENCH_PASSWORD"], options.folder, options.seconds))
         return
     with fresh_catalog(options.database, options.folder) as (folder, url):
+        password = None
         if options.files:
-            with serving(folder, url):
-                pass  # Registers the store that the files are on.
+            with serving(folder, url) as first:
+                password = first.password  # The start has registered the store that the files are on.
             engine_url = url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
             asyncio.run(fill(engine_url, options.files))
         print(f"{options.database}, {options.files:,} files before")
-        with serving(folder, url) as server:
+        with serving(folder, url, password=password) as server:
             measure(server, seconds=options.seconds)
 
 

@@ -32,7 +32,7 @@ class Server:
 
     pid: int
     url: str
-    #: Of the account ``admin``; known at the first start only.
+    #: Of the account ``admin``.
     password: str
     folder: Path
 
@@ -56,8 +56,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, database: str) -> Iterator[Server]:
-    """Serve a site in *folder* whose catalog is *database*, a URL as in the settings."""
+def serving(folder: Path, database: str, *, password: str | None = None) -> Iterator[Server]:
+    """Serve a site in *folder* whose catalog is *database*, a URL as in the settings.
+
+    *password*: of its ``admin``; only the first start tells it.
+    """
     config = folder / "site.toml"
     config.write_text(
         f'name = "bench"\nlisten = "127.0.0.1:0"\nstate = "{folder}/state"\ndatabase = "{database}"\n'
@@ -68,7 +71,8 @@ def serving(folder: Path, database: str) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
         assert process.stdout is not None
-        password = process.stdout.readline().strip().rpartition(" ")[2]
+        if password is None:
+            password = process.stdout.readline().strip().rpartition(" ")[2]
         while (told := re.search(r"serves (http\S+)", (folder / "log").read_text())) is None:
             time.sleep(0.05)
         yield Server(pid=process.pid, url=told[1], password=password, folder=folder)
