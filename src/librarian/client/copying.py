@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     OnBytes = Callable[[int], None]
 
 #: Bytes per read and write, in the one buffer there is: it stays in a core's cache, so that hashing and writing read
-#: no memory. A second thread that writes while this one reads needs several buffers, and was seven times slower.
-BUFFER: Final = 1024**2
+#: no memory. Larger writes make Linux (6.18) ask for larger pages, which a virtual machine may have to fetch from its
+#: host: four times slower. A second thread that writes needs several buffers, and was slower still.
+BUFFER: Final = 256 * 1024
 #: From here on a file is brought alone, and it is worth asking whether the file system can share its blocks.
 LARGE: Final = 32 * 1024**2
 #: ``FICLONE`` of <linux/fs.h>: share the blocks instead of copying them.
