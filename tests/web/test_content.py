@@ -1,6 +1,7 @@
 """Downloads: whole, in ranges, one member, or a whole book as tar."""
 
 import io
+import subprocess
 import tarfile
 import tracemalloc
 
@@ -152,8 +153,8 @@ async def test_a_book_comes_as_a_tar_that_unpacks_to_it(live_server, tmp_path):
 
     with tarfile.open(fileobj=io.BytesIO(reply.raw)) as archive:
         names = archive.getnames()
-        archive.extractall(tmp_path, filter="data")
         assert {member.mtime for member in archive} == {int(TAKEN_IN.timestamp())}
+    subprocess.run(["tar", "-x", "-C", tmp_path], input=reply.raw, check=True)
     assert names == ["book", *(f"book/{path}" for path in sorted(content))]
     assert (tmp_path / "book" / "a" / "x").read_bytes() == b"1" * 1000
     assert (tmp_path / "book" / "empty").is_dir()
