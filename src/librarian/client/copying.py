@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     OnBytes = Callable[[int], None]
 
 #: Bytes per read and write, in the one buffer there is: it stays in a core's cache, so that hashing and writing read
-#: no memory. Larger writes make Linux (6.18) ask for larger pages, which a virtual machine may have to fetch from its
-#: host: four times slower. A second thread that writes needs several buffers, and was slower still.
+#: no memory. On the machine it was tried on, larger ones and a second thread that writes were never faster.
 BUFFER: Final = 256 * 1024
 #: From here on a file is brought alone, and it is worth asking whether the file system can share its blocks.
 LARGE: Final = 32 * 1024**2
