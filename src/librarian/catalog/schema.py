@@ -8,6 +8,28 @@ from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBin
 from sqlalchemy.orm import Mapped, mapped_column
 
 from librarian.catalog.columns import Base, Instant, Name, RowId
+from librarian.catalog.schema_peers import OutboxRow, PeerRow, RemoteInstanceRow
+from librarian.catalog.schema_sending import LIVE, BatchRow, CopyDueRow, OutgoingRow, RuleRow
+
+__all__ = [
+    "AccountRow",
+    "AlertRow",
+    "BatchRow",
+    "CopyDueRow",
+    "EventRow",
+    "FileRow",
+    "IncomingRow",
+    "InstanceRow",
+    "MemberListingRow",
+    "OutboxRow",
+    "OutgoingRow",
+    "PeerRow",
+    "RemoteInstanceRow",
+    "RuleRow",
+    "SiteRow",
+    "StoreRow",
+    "TallyRow",
+]
 
 
 class SiteRow(Base):
@@ -37,33 +59,6 @@ class AccountRow(Base):
     is_enabled: Mapped[bool] = mapped_column(Boolean)
     #: Grows with every change, so that cached logins die with it.
     version: Mapped[int] = mapped_column(Integer)
-    created_at: Mapped[datetime] = mapped_column(Instant)
-
-
-class PeerRow(Base):
-    """Another librarian."""
-
-    __tablename__ = "peers"
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    name: Mapped[str] = mapped_column(Name, unique=True)
-    url: Mapped[str] = mapped_column(Text)
-    username: Mapped[str] = mapped_column(Text)
-    #: Our password at theirs, encrypted.
-    secret: Mapped[bytes] = mapped_column(LargeBinary)
-    reach: Mapped[str] = mapped_column(Text)
-    is_enabled: Mapped[bool] = mapped_column(Boolean)
-    #: JSON list of name prefixes that we accept from them; [""] is everything.
-    accepts: Mapped[str] = mapped_column(Text)
-    #: JSON list of pinned entry points of theirs: {store, engine, address, staging}.
-    entry_points: Mapped[str] = mapped_column(Text)
-    #: Why nothing is sent now (changed entry point, wrong credentials), or null.
-    held_because: Mapped[str | None] = mapped_column(Text)
-    #: The highest (epoch, seq) of theirs that we have seen.
-    seen_epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    seen_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    #: The last seq that ``tasks/deliver`` gave to a notice of ours.
-    sent_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    last_heard_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant)
 
 
@@ -128,29 +123,6 @@ class InstanceRow(Base):
     )
 
 
-class RemoteInstanceRow(Base):
-    """What a peer told us about its copy of a file; ``is_held`` false remembers that it is gone."""
-
-    __tablename__ = "remote_instances"
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"))
-    peer_id: Mapped[int] = mapped_column(RowId, ForeignKey("peers.id"))
-    store: Mapped[str] = mapped_column(Text)
-    is_held: Mapped[bool] = mapped_column(Boolean)
-    #: When we heard it, by our clock.
-    attested_at: Mapped[datetime] = mapped_column(Instant)
-    #: The notice that said so; an older one is ignored.
-    epoch: Mapped[int] = mapped_column(BigInteger)
-    seq: Mapped[int] = mapped_column(BigInteger)
-    __table_args__ = (
-        Index("remote_instances_once", "file_id", "peer_id", unique=True),
-        Index("remote_instances_by_peer", "peer_id", "file_id"),
-    )
-
-
-_LIVE = "state IN ('initiated', 'ongoing', 'staged', 'ingesting')"
-
-
 class IncomingRow(Base):
     """One file on its way in: an upload or a clone."""
 
@@ -191,162 +163,10 @@ class IncomingRow(Base):
     __table_args__ = (
         Index("incoming_once", text("coalesce(peer_id, 0)"), "uuid", unique=True),
         # One arrival over the network per name at a time.
-        Index("incoming_live_name", "name", unique=True, sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
-        Index(
-            "incoming_by_state", "state", "next_try_at", "id", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)
-        ),
+        Index("incoming_live_name", "name", unique=True, sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
+        Index("incoming_by_state", "state", "next_try_at", "id", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
         Index("incoming_staging", "id", sqlite_where=text("has_staging"), postgresql_where=text("has_staging")),
         Index("incoming_by_name", "name", "id"),
-    )
-
-
-class OutgoingRow(Base):
-    """One file on its way to a peer, under a UUID of ours."""
-
-    __tablename__ = "outgoing_transfers"
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    uuid: Mapped[str] = mapped_column(String(36), unique=True)
-    peer_id: Mapped[int] = mapped_column(RowId, ForeignKey("peers.id"))
-    file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"))
-    size: Mapped[int] = mapped_column(BigInteger)
-    batch_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("batches.id"))
-    #: The receiver's, once accepted.
-    token: Mapped[str | None] = mapped_column(String(32))
-    store: Mapped[str | None] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(Text)
-    code: Mapped[str | None] = mapped_column(Text)
-    reason: Mapped[str | None] = mapped_column(Text)
-    notice_epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    notice_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    created_at: Mapped[datetime] = mapped_column(Instant)
-    progressed_at: Mapped[datetime] = mapped_column(Instant)
-    __table_args__ = (
-        Index(
-            "outgoing_live_once",
-            "peer_id",
-            "file_id",
-            unique=True,
-            sqlite_where=text(_LIVE),
-            postgresql_where=text(_LIVE),
-        ),
-        Index("outgoing_by_state", "state", "id", sqlite_where=text(_LIVE), postgresql_where=text(_LIVE)),
-        Index("outgoing_by_batch", "batch_id", "id"),
-        Index("outgoing_by_file", "file_id", "id"),
-    )
-
-
-_BATCH_LIVE = "state IN ('queued', 'submitting', 'active', 'held')"
-
-
-class BatchRow(Base):
-    """Transfers that one engine moves together."""
-
-    __tablename__ = "batches"
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    peer_id: Mapped[int] = mapped_column(RowId, ForeignKey("peers.id"))
-    engine: Mapped[str] = mapped_column(Text)
-    #: The receiver's store that the batch goes to.
-    store: Mapped[str] = mapped_column(Text)
-    #: Stored before submit; submitting it again yields the same transfer.
-    key: Mapped[str | None] = mapped_column(Text)
-    handle: Mapped[str | None] = mapped_column(Text)
-    state: Mapped[str] = mapped_column(Text)
-    files: Mapped[int] = mapped_column(BigInteger)
-    bytes: Mapped[int] = mapped_column(BigInteger)
-    bytes_done: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
-    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    next_try_at: Mapped[datetime] = mapped_column(Instant)
-    reason: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Instant)
-    progressed_at: Mapped[datetime] = mapped_column(Instant)
-    ended_at: Mapped[datetime | None] = mapped_column(Instant)
-    __table_args__ = (
-        Index(
-            "batches_live",
-            "state",
-            "next_try_at",
-            "id",
-            sqlite_where=text(_BATCH_LIVE),
-            postgresql_where=text(_BATCH_LIVE),
-        ),
-    )
-
-
-class RuleRow(Base):
-    """A replication rule: which files must get a copy where, and how."""
-
-    __tablename__ = "rules"
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    name: Mapped[str] = mapped_column(Name, unique=True)
-    #: Grows with every change; a change is back-filled.
-    version: Mapped[int] = mapped_column(Integer)
-    peer_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("peers.id"))
-    #: JSON of ``policies.RulePolicy``.
-    policy: Mapped[str] = mapped_column(Text)
-    is_from_settings: Mapped[bool] = mapped_column(Boolean)
-    is_enabled: Mapped[bool] = mapped_column(Boolean)
-    #: Files up to this id have been looked at; null when the walk is over.
-    backfill_after: Mapped[int | None] = mapped_column(BigInteger)
-    #: The walk ends here: files that came later were matched as they came.
-    backfill_until: Mapped[int] = mapped_column(BigInteger)
-    created_at: Mapped[datetime] = mapped_column(Instant)
-
-
-class CopyDueRow(Base):
-    """A copy that a file still owes to a rule."""
-
-    __tablename__ = "copies_due"
-    file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"), primary_key=True, autoincrement=False)
-    rule_id: Mapped[int] = mapped_column(RowId, ForeignKey("rules.id"), primary_key=True, autoincrement=False)
-    peer_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("peers.id"))
-    size: Mapped[int] = mapped_column(BigInteger)
-    state: Mapped[str] = mapped_column(Text)
-    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    next_try_at: Mapped[datetime] = mapped_column(Instant)
-    code: Mapped[str | None] = mapped_column(Text)
-    reason: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Instant)
-    __table_args__ = (
-        Index(
-            "copies_due_now",
-            "peer_id",
-            "next_try_at",
-            "file_id",
-            sqlite_where=text("state = 'due'"),
-            postgresql_where=text("state = 'due'"),
-        ),
-        Index("copies_due_by_peer", "peer_id", "file_id"),
-        Index("copies_due_by_rule", "rule_id", "file_id"),
-    )
-
-
-class OutboxRow(Base):
-    """Something a peer must learn; the row goes when the peer has acknowledged it."""
-
-    __tablename__ = "outbox"
-    id: Mapped[int] = mapped_column(RowId, primary_key=True)
-    peer_id: Mapped[int] = mapped_column(RowId, ForeignKey("peers.id"))
-    #: A transfer's uuid or a file's name; order holds per subject.
-    subject: Mapped[str] = mapped_column(Name)
-    state: Mapped[str] = mapped_column(Text)
-    #: JSON: the rest of the assertion.
-    body: Mapped[str] = mapped_column(Text)
-    seq: Mapped[int | None] = mapped_column(BigInteger)
-    epoch: Mapped[int | None] = mapped_column(BigInteger)
-    attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
-    next_try_at: Mapped[datetime] = mapped_column(Instant)
-    #: Why it was refused for good; it and its successors of the same subject then stay here.
-    set_aside_because: Mapped[str | None] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(Instant)
-    __table_args__ = (
-        Index(
-            "outbox_next",
-            "peer_id",
-            "id",
-            sqlite_where=text("set_aside_because IS NULL"),
-            postgresql_where=text("set_aside_because IS NULL"),
-        ),
-        Index("outbox_by_subject", "peer_id", "subject", "id"),
     )
 
 
