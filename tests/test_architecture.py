@@ -19,7 +19,7 @@ LAYERS = {
     **dict.fromkeys(("wire", "policies", "quantities", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
     **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors"), 2),
-    **dict.fromkeys(("auth", "peers", "health", "ownership", "replication"), 3),
+    **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight"), 3),
     "site": 4,
     **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices"), 5),
     **dict.fromkeys(("tasks", "web"), 6),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,10 @@ from librarian.quantities import Bytes, Span
 
 MIB: Final = 1024**2
 GIB: Final = 1024**3
+
+Engine = Literal["globus", "rsync", "local", "http"]
+#: Every way for bytes to travel to a peer, the preferred one first.
+ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 
 
 class _Policy(BaseModel):
@@ -24,7 +28,9 @@ class RulePolicy(_Policy):
     match: tuple[str, ...] = Field(default=("*",), description="Glob patterns of names; '*' crosses slashes.")
     from_store: str | None = Field(default=None, description="Only files with an instance on this store.")
     min_age: Span = Field(default=timedelta(0), description="Only files at least this old.")
-    engines: tuple[str, ...] = Field(default=("local", "http"), description="In order of preference.")
+    engines: tuple[Engine, ...] = Field(
+        default=(), description="In order of preference; by default 'globus', 'rsync', 'local', 'http'."
+    )
     batch_files: Annotated[int, Field(ge=1, le=4096, description="Files in one offer and batch, at most.")] = 1024
     batch_bytes: Annotated[Bytes, Field(ge=1, description="Bytes in one batch, unless one file is larger.")] = 64 * GIB
 

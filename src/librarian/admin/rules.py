@@ -27,7 +27,7 @@ async def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
                 rule.name,
                 rule.policy.peer,
                 " ".join(rule.policy.match),
-                " ".join(rule.policy.engines),
+                " ".join(rule.policy.engines) or "any",
                 "yes" if rule.applies else "no",
                 "yes" if rule.is_backfilling else "no",
             ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from librarian import guard, replication
+from librarian import guard, preflight, replication
 from librarian.catalog.copies_due import Candidate, Turn
 from librarian.catalog.outgoing import Acceptance, Ending, NewOutgoing
 from librarian.errors import LibrarianError, PeerUnavailable
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from librarian.catalog.transaction import Transaction
     from librarian.names import BatchId, PeerId, RuleId
     from librarian.policies import RulePolicy
+    from librarian.preflight import Preflight
     from librarian.wire.clones import Verdict
 
 log = logging.getLogger(__name__)
@@ -209,17 +210,20 @@ class Send(LaneTask[Offer, Answered]):
 
     async def _batch(self, tx: Transaction, plan: Offer, accepted: Sequence[tuple[Offered, Accepted]]) -> list[Turn]:
         ways: defaultdict[tuple[StoreName, str | None], list[tuple[Offered, Accepted]]] = defaultdict(list)
+        pairs: defaultdict[tuple[StoreName, StoreName | None], list[tuple[Offered, Accepted]]] = defaultdict(list)
         for item, verdict in accepted:
-            store = StoreName(verdict.store)
-            ways[store, self._engine_for(plan, store, item.candidate.store)].append((item, verdict))
+            pairs[StoreName(verdict.store), item.candidate.store].append((item, verdict))
         turns: list[Turn] = []
+        for (store, source), items in pairs.items():
+            found = self._preflight(plan, store, source)
+            ways[store, found.engine] += items
+            if found.engine is None:
+                reason = f"nothing brings it to the store {store} of {plan.peer.name}: {found.why_not}"
+                turns += [_later(item, code="no_engine", reason=reason) for item, _ in items]
         acceptances: list[Acceptance] = []
         for (store, engine), items in ways.items():
             batch: BatchId | None = None
-            if engine is None:
-                reason = f"none of {', '.join(plan.policy.engines)} reaches the store {store} of {plan.peer.name}"
-                turns += [_later(item, code="no_engine", reason=reason) for item, _ in items]
-            else:
+            if engine is not None:
                 size = sum(item.candidate.size for item, _ in items)
                 batch = await tx.batches.queue(plan.peer.id, engine=engine, store=store, files=len(items), size=size)
             acceptances += [
@@ -229,12 +233,9 @@ class Send(LaneTask[Offer, Answered]):
         await tx.outgoing.accept(acceptances)
         return turns
 
-    def _engine_for(self, plan: Offer, store: StoreName, source: StoreName | None) -> str | None:
-        """The first engine of the rule that reaches *store* by a pinned entry point, and can read our *source*."""
-        pinned = {point.engine for point in plan.peer.entry_points if point.store == store}
-        engines = self.site.engines
-        usable = (name for name in plan.policy.engines if name in pinned and name in engines)
-        return next((name for name in usable if source is None or engines[name].reads(source)), None)
+    def _preflight(self, plan: Offer, store: StoreName, source: StoreName | None) -> Preflight:
+        engines, wanted = self.site.engines, plan.policy.engines
+        return preflight.preflight(plan.peer, engines, source=source, destination=store, wanted=wanted)
 
     def _look_again(self, turns: Sequence[Turn]) -> None:
         waits = [turn.next_try_at - utc_now() for turn in turns if turn.state is DueState.DUE]
