@@ -96,6 +96,16 @@ class Reach(StrEnum):
     POLL = "poll"
 
 
+class Flow(StrEnum):
+    """What an operator lets go to a peer that is enabled."""
+
+    OPEN = "open"
+    #: Nothing moves; what was under way is stopped, and goes on later.
+    PAUSED = "paused"
+    #: Nothing new is offered; what is under way goes on.
+    DRAINING = "draining"
+
+
 _T = TransferState
 _B = BatchState
 

@@ -23,7 +23,7 @@ from librarian.catalog.schema import (
 )
 from librarian.errors import Conflict, NotFound
 from librarian.names import PeerId, SiteName, StoreName
-from librarian.states import LIVE, Reach
+from librarian.states import LIVE, Flow, Reach
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ _COLUMNS = (
     PeerRow.accepts,
     PeerRow.entry_points,
     PeerRow.held_because,
+    PeerRow.flow,
+    PeerRow.rate_limit,
+    PeerRow.windows,
+    PeerRow.staged_budget,
     PeerRow.seen_epoch,
     PeerRow.seen_seq,
     PeerRow.sent_seq,
@@ -74,6 +78,10 @@ def _peer(row: rows.Found) -> Peer:
             for point in json.loads(found["entry_points"])
         ),
         held_because=found["held_because"],
+        flow=Flow(found["flow"]),
+        rate_limit=found["rate_limit"],
+        windows=tuple(json.loads(found["windows"])),
+        staged_budget=found["staged_budget"],
         seen_epoch=found["seen_epoch"],
         seen_seq=found["seen_seq"],
         sent_seq=found["sent_seq"],
@@ -184,6 +192,20 @@ class Peers(Repository):
     async def hold(self, peer: PeerId, why: str | None) -> None:
         """Send nothing to *peer* until somebody has looked (None: go on). A repeat does nothing."""
         await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(held_because=why))
+
+    async def let_flow(self, peer: PeerId, flow: Flow) -> None:
+        """Set what goes to *peer* while it is enabled. A repeat does nothing."""
+        await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(flow=flow))
+
+    async def limit(
+        self, peer: PeerId, *, rate_limit: int | None, windows: Sequence[str], staged_budget: int | None
+    ) -> None:
+        """Set how fast (bytes per second), when, and how many bytes at a time go to *peer*. A repeat does nothing."""
+        await self._connection.execute(
+            update(PeerRow)
+            .where(PeerRow.id == peer)
+            .values(rate_limit=rate_limit, windows=json.dumps(list(windows)), staged_budget=staged_budget)
+        )
 
     async def heard(self, peer: PeerId, *, epoch: int, seq: int) -> None:
         """*peer* spoke; (*epoch*, *seq*) is the position of its latest notice. The highest is kept."""

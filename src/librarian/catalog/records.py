@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Arrival,
         BatchState,
         DueState,
+        Flow,
         Intent,
         Kind,
         Presence,
@@ -87,6 +88,13 @@ class Peer:
     accepts: tuple[str, ...]
     entry_points: tuple[EntryPoint, ...]
     held_because: str | None
+    flow: Flow
+    #: Bytes per second, or None.
+    rate_limit: int | None
+    #: As ``windows.Window`` writes them; none is always.
+    windows: tuple[str, ...]
+    #: Bytes that it may have in its staging, or None.
+    staged_budget: int | None
     seen_epoch: int
     seen_seq: int
     sent_seq: int

@@ -28,6 +28,14 @@ class PeerRow(Base):
     entry_points: Mapped[str] = mapped_column(Text)
     #: Why nothing is sent now (changed entry point, wrong credentials), or null.
     held_because: Mapped[str | None] = mapped_column(Text)
+    #: What an operator lets go there.
+    flow: Mapped[str] = mapped_column(Text, server_default=text("'open'"))
+    #: Bytes per second, or null.
+    rate_limit: Mapped[int | None] = mapped_column(BigInteger)
+    #: JSON list of windows; [] is always.
+    windows: Mapped[str] = mapped_column(Text, server_default=text("'[]'"))
+    #: Bytes that it may have in its staging, or null.
+    staged_budget: Mapped[int | None] = mapped_column(BigInteger)
     #: The highest (epoch, seq) of theirs that we have seen.
     seen_epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     seen_seq: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

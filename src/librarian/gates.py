@@ -1,0 +1,52 @@
+"""Gates: whether copies may be offered to a peer now, and whether bytes may move there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from librarian import windows
+from librarian.errors import BadRequest
+from librarian.states import Flow
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from librarian.catalog.records import Peer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What may go to a peer. What may not be moved is stopped, and goes on from where it stopped."""
+
+    may_offer: bool
+    may_move: bool
+    #: Why not both, for people; empty when both.
+    why: str = ""
+    #: When its windows open, or all of them are closed, next; None without windows.
+    changes_at: datetime | None = None
+
+
+def gate_of(peer: Peer, *, now: datetime) -> Gate:
+    """What may go to *peer* at *now*: its switch, its hold, its flow and its windows, in this order."""
+    if not peer.is_enabled:
+        return _closed("it is disabled")
+    if peer.held_because is not None:
+        return _closed(peer.held_because)
+    if peer.flow is Flow.PAUSED:
+        return _closed("it is paused")
+    try:
+        hours = windows.parsed(peer.windows)
+    except BadRequest as error:
+        # A zone that this machine knows no longer.
+        return _closed(error.message)
+    changes_at = windows.next_change(hours, now)
+    if not windows.are_open(hours, now):
+        return _closed(f"none of its windows is open: {', '.join(peer.windows)}", changes_at=changes_at)
+    if peer.flow is Flow.DRAINING:
+        return Gate(may_offer=False, may_move=True, why="it is being drained", changes_at=changes_at)
+    return Gate(may_offer=True, may_move=True, changes_at=changes_at)
+
+
+def _closed(why: str, *, changes_at: datetime | None = None) -> Gate:
+    return Gate(may_offer=False, may_move=False, why=why, changes_at=changes_at)
