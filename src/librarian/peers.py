@@ -10,21 +10,18 @@ import asyncio
 import os
 import stat
 import time
-import uuid
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
-from librarian.catalog.records import EntryPoint
+from librarian import entry_points
 from librarian.client.address import Address
 from librarian.client.answers import LISTING_BYTES
 from librarian.client.connection import Connection
 from librarian.errors import ConfigurationError, LibrarianError, PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
-from librarian.names import SiteName, StoreName
 from librarian.timing import retry_delay
 from librarian.wire.clones import (
     LATEST_EPOCH,
@@ -38,16 +35,15 @@ from librarian.wire.clones import (
     StagedContents,
     Verdicts,
 )
-from librarian.wire.peers import OfferedEntryPoint, OfferedSite
+from librarian.wire.peers import OfferedSite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from pathlib import Path
 
     from librarian.catalog.database import Catalog
     from librarian.catalog.records import Peer
-    from librarian.names import Token
-    from librarian.settings import CollectionSettings
-    from librarian.stores.base import Store
+    from librarian.names import SiteName, Token
 
 #: No rest after failed calls is longer: one request a minute costs nothing, and a link that returns is used at once.
 LONGEST_REST: Final = timedelta(minutes=1)
@@ -58,7 +54,6 @@ CONTENT_SILENCE: Final = timedelta(minutes=5)
 #: How soon a peer that was away is called once it has called us, in seconds.
 SOON: Final = 0.5
 CONNECTIONS: Final = 12
-PROBE_PREFIX: Final = ".librarian-probe-"
 
 
 class Secrets:
@@ -275,7 +270,7 @@ class Neighbours:
             return False
         offered = await self.look_again(peer.name)
         self._checked[peer.name] = time.monotonic()
-        return is_changed(peer.entry_points, offered=await usable_entry_points(offered))
+        return entry_points.is_changed(peer.entry_points, offered=await entry_points.usable(offered))
 
     async def _line(self, peer: SiteName) -> Connection:
         forbid_io_in_transaction("call a peer")
@@ -299,77 +294,3 @@ class Neighbours:
         await connection.__aenter__()
         self._lines[peer] = connection
         return connection
-
-
-def is_changed(pinned: Sequence[EntryPoint], *, offered: Sequence[EntryPoint]) -> bool:
-    """Whether a peer offers anything that was not pinned.
-
-    What it does not offer now may be a store that is away for a while: nothing goes there, and nobody need look.
-    """
-    return not set(offered) <= set(pinned)
-
-
-async def usable_entry_points(offered: OfferedSite) -> tuple[EntryPoint, ...]:
-    """The entry points of *offered* that can be used from here: ``local`` only where its probe file is found."""
-    usable = await asyncio.to_thread(_find_probes, offered.entry_points)
-    return tuple(
-        EntryPoint(
-            store=StoreName(point.store),
-            engine=point.engine,
-            # Peers exchange tokens, never hosts: bytes go where we call the peer, whatever it says, or to a
-            # collection that an operator pins.
-            address=point.address if point.engine == "globus" else "",
-            staging=point.staging if point.engine in ("globus", "local") else "",
-        )
-        for point in usable
-    )
-
-
-def _find_probes(points: Sequence[OfferedEntryPoint]) -> list[OfferedEntryPoint]:
-    return [point for point in points if _is_usable(point)]
-
-
-def _is_usable(point: OfferedEntryPoint) -> bool:
-    match point.engine:
-        case "local":
-            return _shares_file_system(point)
-        case "globus":
-            return _is_in_collection(point)
-    return True
-
-
-def _is_in_collection(point: OfferedEntryPoint) -> bool:
-    """Whether it is a collection and a path in it, and nothing that would lead elsewhere."""
-    try:
-        uuid.UUID(point.address)
-    except ValueError:
-        return False
-    return point.staging.startswith(("/", "~/")) and ".." not in point.staging.split("/")
-
-
-def _shares_file_system(point: OfferedEntryPoint) -> bool:
-    is_plain = point.probe.startswith(PROBE_PREFIX) and "/" not in point.probe
-    staging = Path(point.staging)
-    if not is_plain or not staging.is_absolute():
-        return False
-    try:
-        return stat.S_ISREG((staging / point.probe).lstat().st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-async def offered_entry_points(store: Store, collection: CollectionSettings | None) -> list[OfferedEntryPoint]:
-    """How peers may fill the staging of *store*, which works, and which Globus finds in *collection*.
-
-    For ``local`` a probe file is laid in staging, by which a peer finds out whether it shares the file system.
-    """
-    points = [OfferedEntryPoint(store=store.name, engine="http")]
-    if collection is not None:
-        address, staging = str(collection.collection), collection.staging
-        points.append(OfferedEntryPoint(store=store.name, engine="globus", address=address, staging=staging))
-    try:
-        probe = await store.lay_probe()
-    except LibrarianError:
-        return points
-    points.append(OfferedEntryPoint(store=store.name, engine="local", staging=str(store.staging), probe=probe))
-    return points

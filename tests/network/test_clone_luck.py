@@ -6,8 +6,8 @@ from sqlalchemy import delete, insert, update
 from librarian import replication
 from librarian.catalog.records import EntryPoint
 from librarian.catalog.schema import InstanceRow, StoreRow
+from librarian.entry_points import is_changed
 from librarian.names import FileName
-from librarian.peers import is_changed
 from librarian.policies import ClonePolicy
 from librarian.states import DueState, TransferState
 from librarian.timing import utc_now

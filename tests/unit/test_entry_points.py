@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from librarian import peers
+from librarian import entry_points
 from librarian.wire.peers import OfferedEntryPoint, OfferedSite
 
 COLLECTION = str(uuid.UUID(int=1))
@@ -12,7 +12,7 @@ COLLECTION = str(uuid.UUID(int=1))
 
 async def usable(**point):
     offered = OfferedSite(name="nersc", entry_points=[OfferedEntryPoint(store="fast", **point)])
-    return [(each.engine, each.address, each.staging) for each in await peers.usable_entry_points(offered)]
+    return [(each.engine, each.address, each.staging) for each in await entry_points.usable(offered)]
 
 
 async def test_a_collection_is_pinned_with_its_path():

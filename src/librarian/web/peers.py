@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from librarian import peers, replication
+from librarian import entry_points, replication
 from librarian.catalog.copies_due import due_subject
 from librarian.catalog.records import Happening
 from librarian.client.address import Address
@@ -195,7 +195,7 @@ async def _look(name: SiteName, offered: OfferedSite) -> tuple[EntryPoint, ...]:
             f"our account at {name} has the roles {', '.join(offered.roles)}, with which no clone can be sent or taken",
             remedy="Ask its operators for 'upstream', to send files there, or 'callback', to get files from there.",
         )
-    return await peers.usable_entry_points(offered)
+    return await entry_points.usable(offered)
 
 
 async def _tell(tx: Transaction, name: SiteName, call: Call[Body, Query], what: str, *, why: str = "") -> None:

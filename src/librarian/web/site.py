@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 import librarian
-from librarian import peers
+from librarian import entry_points
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict
 from librarian.names import StoreName
@@ -56,7 +56,7 @@ class Card:
             if store.name not in known or store.problem is not None:
                 continue
             try:
-                offered = peers.offered_entry_points(store, collections.get(store.name))
+                offered = entry_points.offered_by(store, collections.get(store.name))
                 found += await unless_slow(offered, patience=STORE_TIME)
             except TimeoutError:
                 continue
@@ -69,7 +69,7 @@ CARD: Final = web.AppKey("CARD", Card)
 
 async def describe_site(call: Call[None, None]) -> Answer:
     """Say who answers, and as whom the caller is known."""
-    uuid, entry_points = await call.request.app[CARD].read()
+    uuid, points = await call.request.app[CARD].read()
     # A site that only receives our clones learns nothing about how we keep ours.
     sees_entry_points = call.caller.roles != {Role.CALLBACK}
     return Answer(
@@ -80,7 +80,7 @@ async def describe_site(call: Call[None, None]) -> Answer:
             protocol=PROTOCOL,
             account=call.caller.name,
             roles=sorted(call.caller.roles),
-            entry_points=entry_points if sees_entry_points else [],
+            entry_points=points if sees_entry_points else [],
         )
     )
 
