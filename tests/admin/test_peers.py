@@ -221,7 +221,7 @@ def test_rules_are_listed(add, at):
 
     listed, in_json = at("rule", "list"), at("rule", "list", "--json")
 
-    assert listed.out.split("\t")[:5] == ["nights", "nersc", "2026/*", "local http", "yes"]
+    assert listed.out.split("\t")[:5] == ["nights", "nersc", "2026/*", "any", "yes"]
     assert json.loads(in_json.out)["policy"]["match"] == ["2026/*"]
 
 
