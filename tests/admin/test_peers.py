@@ -109,14 +109,16 @@ def test_the_list_in_json_holds_no_password(add, at):
     listed = at("peer", "list", "--json").out
 
     keys = {"name", "url", "username", "reach", "is_enabled", "accepts", "entry_points", "held_because", "trouble"}
-    assert json.loads(listed).keys() == keys | {"due_files", "due_bytes", "last_heard_at", "created_at"}
+    limits = {"rate_limit", "windows", "staged_budget"}
+    traffic = {"flow", "is_moving", "why_not", "changes_at", "due_files", "due_bytes"}
+    assert json.loads(listed).keys() == keys | limits | {"last_heard_at", "created_at"} | traffic
     assert PASSWORD not in listed
 
 
 def test_peers_are_listed_in_fields_that_can_be_cut(add, at, pair):
     add()
 
-    assert at("peer", "list").out == f"nersc\t{pair[1].url}\tyes\t0\t0\t-\n"
+    assert at("peer", "list").out == f"nersc\t{pair[1].url}\topen\t0\t0\t-\n"
 
 
 def test_adding_again_keeps_what_is_accepted_unless_something_else_is_said(add):
@@ -180,7 +182,7 @@ def test_a_disabled_peer_is_sent_nothing_until_it_is_enabled(acquainted, at):
     enabled = at("peer", "enable", "nersc", "--json")
 
     assert disabled.out == "The peer 'nersc' is disabled.\n"
-    assert listed.split("\t")[2] == "no"
+    assert listed.split("\t")[2] == "disabled"
     assert json.loads(enabled.out)["is_enabled"] is True
 
 
@@ -201,7 +203,7 @@ def test_a_peer_that_nothing_counts_on_is_removed(acquainted, at_nersc):
     assert at_nersc("peer", "list").out == ""
 
 
-@pytest.mark.parametrize("command", ["enable", "disable", "remove"])
+@pytest.mark.parametrize("command", ["enable", "disable", "remove", "pause", "resume", "drain"])
 def test_a_peer_that_is_not_there_is_told(at, command):
     refused = at("peer", command, "atlantis")
 
@@ -278,6 +280,57 @@ def test_more_transfers_than_asked_for_are_mentioned(sent, at, pair, tmp_path):
 )
 def test_what_the_caller_got_wrong_exits_2_with_words(at, arguments, words):
     refused = at("transfer", *arguments)
+
+    assert (refused.code, refused.out) == (2, "")
+    assert words in refused.err
+
+
+@pytest.mark.parametrize(
+    ("command", "told", "listed"),
+    [
+        ("pause", "The peer 'nersc' is paused: nothing moves there.", ("paused", "it is paused")),
+        (
+            "drain",
+            "The peer 'nersc' is being drained: nothing new is offered, what is on its way goes on.",
+            ("draining", "it is being drained"),
+        ),
+        ("resume", "The peer 'nersc' is open.", ("open", "-")),
+    ],
+)
+def test_what_goes_to_a_peer_is_switched_and_shown(acquainted, at, command, told, listed):
+    said = at("peer", command, "nersc")
+    fields = at("peer", "list").out.rstrip("\n").split("\t")
+
+    assert said.out == f"{told}\n"
+    assert (fields[2], fields[-1]) == listed
+
+
+def test_limits_are_set_kept_and_taken_away(acquainted, at):
+    window = "00:00-24:00 America/Santiago"
+
+    first = at("peer", "limit", "nersc", "--rate", "50MB", "--budget", "20TB")
+    second = at("peer", "limit", "nersc", "--window", window)
+    last = at("peer", "limit", "nersc", "--rate", "none", "--window", "always", "--budget", "none")
+
+    assert [said.out for said in (first, second, last)] == [
+        "To the peer 'nersc': 50 MB/s; always; 20 TB in its staging.\n",
+        f"To the peer 'nersc': 50 MB/s; {window}; 20 TB in its staging.\n",
+        "To the peer 'nersc': any rate; always; any size in its staging.\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ([], "there is no limit to set"),
+        (["--rate", "fast"], "'fast' is not a size"),
+        (["--rate", "0"], "'0' lets nothing through"),
+        (["--window", "at night"], "'at night' is not a window"),
+        (["--window", "20:00-06:00 Atacama/Chajnantor"], "no time zone is called 'Atacama/Chajnantor'"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(acquainted, at, options, words):
+    refused = at("peer", "limit", "nersc", *options)
 
     assert (refused.code, refused.out) == (2, "")
     assert words in refused.err

@@ -11,11 +11,14 @@ import typer
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from librarian.errors import BadRequest
+from librarian.quantities import parse_size
 
 M = TypeVar("M", bound=BaseModel)
 
 #: Standard input; on a terminal it is asked for, unseen.
 STDIN: Final = "-"
+#: The word for no limit.
+NONE: Final = "none"
 PasswordFile = Annotated[
     str,
     typer.Option(
@@ -68,6 +71,25 @@ def _ask(*, is_new: bool) -> str:
     except EOFError:
         return ""
     return typed
+
+
+def amount(text: str | None) -> int | None:
+    """Bytes as people write them, ``50MB``; 0 of ``none``, which takes a limit away; None of None.
+
+    Raises
+    ------
+    BadRequest
+        It is neither.
+    """
+    if text is None or text == NONE:
+        return None if text is None else 0
+    try:
+        size = parse_size(text)
+    except ValueError as error:
+        raise BadRequest(f"{error}", remedy=f"Write a size, or '{NONE}'.") from error
+    if not isinstance(size, int) or size <= 0:
+        raise BadRequest(f"{text!r} lets nothing through", remedy=f"Write a size above 0, or '{NONE}' for no limit.")
+    return size
 
 
 def checked(model: type[M], **values: object) -> M:

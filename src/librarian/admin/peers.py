@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from librarian.admin import flows
 from librarian.admin.arguments import STDIN, PasswordFile, checked, read_secret
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
@@ -61,7 +62,7 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
     columns = [
         Column(title="name"),
         Column(title="url"),
-        Column(title="enabled"),
+        Column(title="state"),
         Column(title="files due", is_number=True),
         Column(title="bytes due", is_number=True),
         Column(title="trouble"),
@@ -72,10 +73,10 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
             (
                 peer.name,
                 peer.url,
-                "yes" if peer.is_enabled else "no",
+                _state(peer),
                 terminal.count(peer.due_files),
                 terminal.size(peer.due_bytes),
-                peer.held_because or peer.trouble or "-",
+                peer.why_not or peer.trouble or "-",
             ),
             peer,
         )
@@ -104,6 +105,12 @@ async def disable(context: typer.Context, name: Name, as_json: AsJson = False) -
     await _switch(context, name, is_enabled=False, as_json=as_json)
 
 
+app.command("pause")(flows.pause)
+app.command("resume")(flows.resume)
+app.command("drain")(flows.drain)
+app.command("limit")(flows.limit)
+
+
 @app.command("remove")
 @awaited
 async def remove(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
@@ -114,6 +121,12 @@ async def remove(context: typer.Context, name: Name, as_json: AsJson = False) ->
     async with reach(context.obj) as client:
         await client.request("DELETE", f"/peers/{SiteName(name)}", answer=type(None))
     Terminal(is_json=as_json).one({"name": name}, text=f"Removed the peer '{name}'.")
+
+
+def _state(peer: PeerDescription) -> str:
+    if not peer.is_enabled:
+        return "disabled"
+    return peer.flow.value if peer.is_moving or peer.flow == "paused" else "closed"
 
 
 async def _switch(context: typer.Context, name: str, *, is_enabled: bool, as_json: bool) -> None:

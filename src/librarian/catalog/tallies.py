@@ -12,7 +12,7 @@ from librarian.catalog.repository import Repository
 from librarian.catalog.schema import TallyRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Executable
 
@@ -40,6 +40,15 @@ class Tallies(Repository):
             await self._connection.execute(select(TallyRow.files, TallyRow.bytes).where(TallyRow.subject == subject))
         ).first()
         return Tally(files=row.files, bytes=row.bytes) if row else Tally(files=0, bytes=0)
+
+    async def of_many(self, subjects: Sequence[str]) -> dict[str, Tally]:
+        """The total of each of *subjects*; zero where nothing was ever added."""
+        found = await self._connection.execute(
+            select(TallyRow.subject, TallyRow.files, TallyRow.bytes).where(TallyRow.subject.in_(subjects))
+        )
+        return dict.fromkeys(subjects, Tally(files=0, bytes=0)) | {
+            row.subject: Tally(files=row.files, bytes=row.bytes) for row in found
+        }
 
 
 def _add(is_sqlite: bool) -> Executable:

@@ -45,6 +45,10 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
     async def plan_for(self, tx: Transaction, peer: Peer) -> Plan | None:
         """Claim a bounded amount of work for *peer*, or None when there is none."""
 
+    def admits(self, peer: Peer) -> bool:
+        """Whether anything may be done for *peer* now, whatever there is to do."""
+        return peer.is_enabled
+
     async def plan(self, tx: Transaction) -> Plan | None:
         """Claim work for the first peer that has some."""
         for peer in await self._ready(tx):
@@ -97,7 +101,9 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
             return []
         peers = await tx.peers.with_ids(wanted)
         neighbours = self.site.neighbours
-        return [peer for peer in peers.values() if not neighbours.is_resting(peer.name, self.name)]
+        return [
+            peer for peer in peers.values() if self.admits(peer) and not neighbours.is_resting(peer.name, self.name)
+        ]
 
     async def _change(self, lanes: dict[PeerId, asyncio.Task[int]]) -> bool:
         """Wait until a lane ends, the bell rings, or the interval has passed; whether it was one of the last two."""
@@ -116,9 +122,9 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
         rounds = 0
         while not budget.is_spent:
             async with self.site.catalog.begin() as tx:
-                # Read anew in each round: a peer that was disabled meanwhile gets nothing more, at once.
+                # Read anew in each round: a peer that was disabled or paused meanwhile gets nothing more, at once.
                 known = (await tx.peers.with_ids([peer.id])).get(peer.id)
-                plan = await self.plan_for(tx, known) if known is not None and known.is_enabled else None
+                plan = await self.plan_for(tx, known) if known is not None and self.admits(known) else None
             if plan is None:
                 break
             try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from librarian import guard
 from librarian.catalog.copies_due import Turn
+from librarian.gates import gate_of
 from librarian.policies import ClonePolicy
 from librarian.replication import Assertion, note
 from librarian.states import BatchState, DueState, TransferState
@@ -33,15 +34,15 @@ PATIENCE: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Batches that engines work on, and the peers they go to; those to disabled peers are to be stopped."""
+    """Batches that engines work on, and the peers they go to; what may not move there now is to be stopped."""
 
     batches: tuple[Batch, ...]
     peers: dict[PeerId, Peer]
+    stopped: frozenset[PeerId]
 
     def is_stopped(self, batch: Batch) -> bool:
-        """Whether nothing may go to the batch's peer now."""
-        peer = self.peers[batch.peer_id]
-        return not peer.is_enabled or peer.held_because is not None
+        """Whether nothing may move to the batch's peer now."""
+        return batch.peer_id in self.stopped
 
 
 class Poll(Task[Question, dict[str, Progress]]):
@@ -58,10 +59,13 @@ class Poll(Task[Question, dict[str, Progress]]):
         batches = await tx.batches.running(limit=MOST_ASKED)
         if not batches:
             return None
-        return Question(batches=batches, peers=await tx.peers.with_ids([batch.peer_id for batch in batches]))
+        peers = await tx.peers.with_ids([batch.peer_id for batch in batches])
+        now = utc_now()
+        stopped = frozenset(peer.id for peer in peers.values() if not gate_of(peer, now=now).may_move)
+        return Question(batches=batches, peers=peers, stopped=stopped)
 
     async def act(self, plan: Question) -> dict[str, Progress]:
-        """Ask every engine once, side by side; stop what goes to disabled peers."""
+        """Ask every engine once, side by side; stop what may not move now."""
         answers = await asyncio.gather(*(self._ask(engine, plan) for engine in {b.engine for b in plan.batches}))
         return {handle: progress for answer in answers for handle, progress in answer.items()}
 
@@ -74,7 +78,7 @@ class Poll(Task[Question, dict[str, Progress]]):
             if batch.engine != name or batch.handle is None:
                 continue
             if plan.is_stopped(batch):
-                # What was stopped is LOST when the peer is enabled again: submitted anew, same key, same staging.
+                # What was stopped is LOST once it may move again: submitted anew, same key, same staging.
                 await engine.cancel(batch.handle)
             else:
                 handles.append(batch.handle)

@@ -13,6 +13,7 @@ from librarian import guard, preflight, replication
 from librarian.catalog.copies_due import Candidate, Turn
 from librarian.catalog.outgoing import Acceptance, Ending, NewOutgoing
 from librarian.errors import LibrarianError, PeerUnavailable
+from librarian.gates import gate_of
 from librarian.names import StoreName, Token
 from librarian.states import DueState, TransferState
 from librarian.tasks.lanes import LaneTask
@@ -75,6 +76,10 @@ class Send(LaneTask[Offer, Answered]):
     async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
         """Peers to which copies are due."""
         return await tx.copies_due.peers_with_work(now)
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether copies may be offered to *peer* now."""
+        return gate_of(peer, now=utc_now()).may_offer
 
     async def plan_for(self, tx: Transaction, peer: Peer) -> Offer | None:
         """Claim due copies of one rule, up to its batch bounds, each under a uuid that is already written down."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from librarian import guard
 from librarian.errors import Bug, LibrarianError, Unavailable
+from librarian.gates import gate_of
 from librarian.states import BatchState, TransferState
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import retry_delay, utc_now
@@ -48,6 +49,10 @@ class Submit(LaneTask[Submission, Step]):
     async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
         """Peers with queued batches."""
         return await tx.batches.peers_with([BatchState.QUEUED], now=now)
+
+    def admits(self, peer: Peer) -> bool:
+        """Whether bytes may move to *peer* now."""
+        return gate_of(peer, now=utc_now()).may_move
 
     async def plan_for(self, tx: Transaction, peer: Peer) -> Submission | None:
         """Claim the oldest queued batch: SUBMITTING."""

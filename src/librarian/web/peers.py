@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from librarian import entry_points, replication
-from librarian.catalog.copies_due import due_subject
 from librarian.catalog.records import Happening
 from librarian.client.address import Address
 from librarian.errors import (
@@ -23,15 +22,16 @@ from librarian.errors import (
 )
 from librarian.names import SiteName
 from librarian.settings import is_loopback
-from librarian.states import Reach, Role
+from librarian.states import Flow, Reach, Role
 from librarian.web.route import Answer, Body, Call, Query, Route
+from librarian.web.traffic import traffic_of
 from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PinnedEntryPoint, PutPeer
 
 if TYPE_CHECKING:
     from librarian.catalog.records import EntryPoint, Peer
     from librarian.catalog.transaction import Transaction
     from librarian.site import Site
-    from librarian.wire.peers import OfferedSite
+    from librarian.wire.peers import OfferedSite, Traffic
 
 _ADMIN: Final = frozenset({Role.ADMIN})
 _OF_PEERS: Final = frozenset({Role.UPSTREAM, Role.CALLBACK})
@@ -45,8 +45,12 @@ def _named(call: Call[Body, Query]) -> SiteName:
 
 
 async def _describe(tx: Transaction, site: Site, peer: Peer) -> PeerDescription:
-    due = await tx.tallies.of(due_subject(peer.id))
+    return _description(site, peer, (await traffic_of(tx, [peer]))[peer.id])
+
+
+def _description(site: Site, peer: Peer, traffic: Traffic) -> PeerDescription:
     return PeerDescription(
+        **traffic.model_dump(),
         name=peer.name,
         url=peer.url,
         username=peer.username,
@@ -58,8 +62,9 @@ async def _describe(tx: Transaction, site: Site, peer: Peer) -> PeerDescription:
             for p in peer.entry_points
         ],
         held_because=peer.held_because,
-        due_files=due.files,
-        due_bytes=due.bytes,
+        rate_limit=peer.rate_limit,
+        windows=list(peer.windows),
+        staged_budget=peer.staged_budget,
         last_heard_at=peer.last_heard_at,
         created_at=peer.created_at,
         trouble=site.neighbours.trouble_of(peer.name),
@@ -69,8 +74,9 @@ async def _describe(tx: Transaction, site: Site, peer: Peer) -> PeerDescription:
 async def list_peers(call: Call[None, None]) -> Answer:
     """Every peer, by name."""
     async with call.site.catalog.read() as tx:
-        found = [await _describe(tx, call.site, peer) for peer in await tx.peers.all()]
-    return Answer(body=PeerList(peers=found))
+        known = await tx.peers.all()
+        traffic = await traffic_of(tx, known)
+    return Answer(body=PeerList(peers=[_description(call.site, peer, traffic[peer.id]) for peer in known]))
 
 
 async def show_peer(call: Call[None, None]) -> Answer:
@@ -125,7 +131,7 @@ def _require_tls(site: Site, url: str) -> None:
 
 
 async def change_peer(call: Call[ChangePeer, None]) -> Answer:
-    """Switch the peer on or off, change what is accepted from it, or pin its entry points anew."""
+    """Switch the peer on or off, limit what goes there, change what is accepted, or pin its entry points anew."""
     name, body, site = _named(call), call.body, call.site
     async with site.catalog.read() as tx:
         await tx.peers.get(name)
@@ -135,6 +141,7 @@ async def change_peer(call: Call[ChangePeer, None]) -> Answer:
         if body.is_enabled is not None and body.is_enabled is not peer.is_enabled:
             await tx.peers.enable(peer.id, is_enabled=body.is_enabled)
             await _tell(tx, name, call, "peer enabled" if body.is_enabled else "peer disabled")
+        await _limit(tx, peer, call)
         if body.accepts is not None:
             await tx.peers.accept_from(peer.id, body.accepts)
             await _tell(tx, name, call, "accepted prefixes changed", why=", ".join(body.accepts))
@@ -145,6 +152,24 @@ async def change_peer(call: Call[ChangePeer, None]) -> Answer:
         answer = await _describe(tx, site, await tx.peers.get(name))
     await _go_on(site, name)
     return Answer(body=answer)
+
+
+async def _limit(tx: Transaction, peer: Peer, call: Call[ChangePeer, None]) -> None:
+    body = call.body
+    if body.flow is not None and body.flow != peer.flow:
+        await tx.peers.let_flow(peer.id, Flow(body.flow))
+        await _tell(tx, peer.name, call, f"flow {body.flow}")
+    before = (peer.rate_limit, peer.windows, peer.staged_budget)
+    limits = (
+        peer.rate_limit if body.rate_limit is None else body.rate_limit or None,
+        peer.windows if body.windows is None else tuple(body.windows),
+        peer.staged_budget if body.staged_budget is None else body.staged_budget or None,
+    )
+    if limits != before:
+        rate_limit, windows, staged_budget = limits
+        await tx.peers.limit(peer.id, rate_limit=rate_limit, windows=windows, staged_budget=staged_budget)
+        why = f"rate {rate_limit or 'any'}, windows {', '.join(windows) or 'always'}, budget {staged_budget or 'any'}"
+        await _tell(tx, peer.name, call, "limits changed", why=why)
 
 
 async def remove_peer(call: Call[None, None]) -> Answer:
@@ -244,7 +269,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         method="PATCH",
         path="/api/v1/peers/{name}",
         handler=change_peer,
-        summary="Enable or disable a peer, change what is accepted, accept its entry points",
+        summary="Enable, disable or limit a peer, change what is accepted, accept its entry points",
         roles=_ADMIN,
         body=ChangePeer,
         answer=PeerDescription,

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from librarian.states import Reach
-from librarian.wire.base import AccountText, Request, Response, Secret, SiteText
+from librarian.errors import BadRequest
+from librarian.states import Flow, Reach
+from librarian.windows import Window
+from librarian.wire.base import BIGGEST, AccountText, Request, Response, Secret, SiteText
+
+
+def _window(text: str) -> str:
+    try:
+        return str(Window.parse(text))
+    except BadRequest as error:
+        # Only a ValueError is collected with the other problems of the body.
+        raise ValueError(f"{error.message}. {error.remedy}") from error
+
+
+WindowText = Annotated[
+    str, AfterValidator(_window), Field(max_length=200, description="'<from>-<to> <zone>': '20:00-06:00 UTC'.")
+]
 
 
 class OfferedEntryPoint(Response):
@@ -55,14 +71,38 @@ class PutPeer(Request):
 
 
 class ChangePeer(Request):
-    """Switch a peer on or off, change what we accept, or pin its entry points anew."""
+    """Switch a peer on or off, limit what goes there, change what we accept, or pin its entry points anew.
+
+    What is left out stays as it is.
+    """
 
     is_enabled: bool | None = None
+    flow: Literal["open", "paused", "draining"] | None = Field(
+        default=None, description="Paused: nothing moves. Draining: nothing new is offered, what is under way goes on."
+    )
+    rate_limit: int | None = Field(default=None, ge=0, le=BIGGEST, description="Bytes per second; 0: no limit.")
+    windows: list[WindowText] | None = Field(
+        default=None, max_length=100, description="When bytes may flow, as '20:00-06:00 UTC'; none: always."
+    )
+    staged_budget: int | None = Field(
+        default=None, ge=0, le=BIGGEST, description="Bytes that may wait in its staging; 0: no limit."
+    )
     accepts: list[str] | None = Field(default=None, max_length=1000)
     accept_entry_points: bool = Field(default=False, description="Read and pin them now; ends a hold.")
 
 
-class PeerDescription(Response):
+class Traffic(Response):
+    """What goes to a peer, and what is left to go."""
+
+    flow: Flow = Field(description="What an operator lets go there.")
+    is_moving: bool = Field(description="Whether bytes may move now: enabled, not held, not paused, in a window.")
+    why_not: str = Field(description="Why nothing, or nothing new, may go there; empty when all may.")
+    changes_at: datetime | None = Field(description="When its windows open or close next.")
+    due_files: int = Field(description="Copies that are due there.")
+    due_bytes: int
+
+
+class PeerDescription(Traffic):
     """A peer as this site knows it. The password never leaves."""
 
     name: str
@@ -73,8 +113,9 @@ class PeerDescription(Response):
     accepts: list[str]
     entry_points: list[PinnedEntryPoint]
     held_because: str | None
-    due_files: int = Field(description="Copies that are due there.")
-    due_bytes: int
+    rate_limit: int | None = Field(description="Bytes per second.")
+    windows: list[str] = Field(description="When bytes may flow; none: always.")
+    staged_budget: int | None = Field(description="Bytes that may wait in its staging.")
     last_heard_at: datetime | None
     created_at: datetime
     trouble: str | None = Field(default=None, description="Why the last call to it failed; null when it did not.")

@@ -1,0 +1,36 @@
+"""Traffic: what goes to each peer, and what is left to go, for whoever asks about peers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from librarian.catalog.copies_due import due_subject
+from librarian.gates import gate_of
+from librarian.timing import utc_now
+from librarian.wire.peers import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.records import Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import PeerId
+
+
+async def traffic_of(tx: Transaction, peers: Sequence[Peer]) -> dict[PeerId, Traffic]:
+    """What goes to each of *peers*: totals that are kept, so that it costs the same however much is due."""
+    now = utc_now()
+    due = await tx.tallies.of_many([due_subject(peer.id) for peer in peers])
+    found: dict[PeerId, Traffic] = {}
+    for peer in peers:
+        gate = gate_of(peer, now=now)
+        owed = due[due_subject(peer.id)]
+        found[peer.id] = Traffic(
+            flow=peer.flow,
+            is_moving=gate.may_move,
+            why_not=gate.why,
+            changes_at=gate.changes_at,
+            due_files=owed.files,
+            due_bytes=owed.bytes,
+        )
+    return found
