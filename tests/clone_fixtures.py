@@ -16,9 +16,10 @@ from librarian.names import FileName, RuleName, SiteName
 from librarian.openings import UploadRequest
 from librarian.policies import ClonePolicy, RulePolicy
 from librarian.site import Site
-from librarian.states import Kind, Role
+from librarian.states import Kind, Reach, Role
 from librarian.tasks.backfill import Backfill
 from librarian.tasks.deliver import Deliver
+from librarian.tasks.fetch import Fetch
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.poll import Poll
 from librarian.tasks.reconcile import Reconcile
@@ -41,6 +42,7 @@ def clone_tasks(site: Site, policy: ClonePolicy = POLICY):
         Poll(site, policy),
         Deliver(site, policy),
         Reconcile(site, policy),
+        Fetch(site, policy),
     ]
 
 
@@ -205,3 +207,16 @@ async def acquaint(sender: Party, receiver: Party, *, both: bool = False, url: s
     await create_account(sender.site, receiver.name, *(more if both else (Role.CALLBACK,)))
     await sender.knows(receiver, url=url)
     await receiver.knows(sender)
+
+
+async def close_in(site: Party, *, towards: Party) -> None:
+    """From now on *towards*, which knows *site*, cannot call it: *site* fetches what waits for it there."""
+    async with towards.site.catalog.begin() as tx:
+        peer = await tx.peers.get(site.name)
+        secret = await tx.peers.secret_of(peer.id)
+        await tx.peers.reach_at(peer.id, url="http://127.0.0.1:9", username=peer.username, secret=secret)
+        await tx.peers.reach_by(peer.id, Reach.POLL, is_fetched=False)
+    await towards.site.neighbours.forget(site.name)
+    async with site.site.catalog.begin() as tx:
+        await tx.peers.reach_by((await tx.peers.get(towards.name)).id, Reach.PUSH, is_fetched=True)
+    site.site.bells.ring("fetch")

@@ -18,11 +18,11 @@ LAYERS = {
     **dict.fromkeys(("errors", "states", "names", "timing", "checksum", "guard", "globs", "windows", "__init__"), 0),
     **dict.fromkeys(("wire", "policies", "quantities", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
-    **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors"), 2),
-    **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points"), 3),
+    **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors", "keys", "patience", "mailboxes"), 2),
+    **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
     "gates": 3,
     "site": 4,
-    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices"), 5),
+    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "hearing"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),
 }
@@ -44,6 +44,10 @@ NEIGHBOURS = {
     ("intake", "openings"),
     ("openings", "room"),
     ("verdicts", "room"),
+    ("hearing", "verdicts"),
+    ("hearing", "notices"),
+    ("peers", "entry_points"),
+    ("card", "entry_points"),
 }
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}

@@ -7,21 +7,23 @@ decides what is said; see ``tasks/send.py``, ``tasks/deliver.py`` and ``web/clon
 from __future__ import annotations
 
 import asyncio
-import os
-import stat
 import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from librarian import entry_points
 from librarian.client.address import Address
-from librarian.client.answers import LISTING_BYTES
+from librarian.client.answers import LISTING_BYTES, error_of, read_answer
 from librarian.client.connection import Connection
-from librarian.errors import ConfigurationError, LibrarianError, PeerUnavailable
+from librarian.errors import LibrarianError, PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
+from librarian.keys import Secrets
+from librarian.mailboxes import Mailboxes
+from librarian.states import Reach
 from librarian.timing import retry_delay
 from librarian.wire.clones import (
     LATEST_EPOCH,
@@ -35,7 +37,21 @@ from librarian.wire.clones import (
     StagedContents,
     Verdicts,
 )
-from librarian.wire.peers import OfferedSite
+from librarian.wire.inbox import (
+    INBOX_SECONDS,
+    NOTICES,
+    OFFER,
+    SITE,
+    STATES,
+    A,
+    Inbox,
+    InboxAnswer,
+    InboxAnswered,
+    InboxAnswers,
+    Q,
+    Topic,
+)
+from librarian.wire.peers import AskSite, OfferedSite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -56,59 +72,6 @@ SOON: Final = 0.5
 CONNECTIONS: Final = 12
 
 
-class Secrets:
-    """Encrypts what must not be read from a backup of the catalog. The first key in the file encrypts."""
-
-    def __init__(self, key_file: Path) -> None:
-        self._fernet = MultiFernet([Fernet(key) for key in _read_keys(key_file)])
-        self._key_file = key_file
-
-    def __repr__(self) -> str:
-        return f"Secrets({self._key_file})"
-
-    def encrypt(self, text: str) -> bytes:
-        """*text*, unreadable without the key file."""
-        return self._fernet.encrypt(text.encode())
-
-    def decrypt(self, secret: bytes) -> str:
-        """The text that *secret* hides.
-
-        Raises
-        ------
-        ConfigurationError
-            None of the keys fits.
-        """
-        try:
-            return self._fernet.decrypt(secret).decode()
-        except InvalidToken as error:
-            raise ConfigurationError(
-                f"no key in {self._key_file} opens a stored password",
-                remedy="Restore the key file that belongs to this catalog, or add the peer again.",
-            ) from error
-
-
-def _read_keys(key_file: Path) -> list[bytes]:
-    try:
-        # O_EXCL: two starts at once must not each write a key and keep only one.
-        descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(Fernet.generate_key() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-    mode = stat.S_IMODE(key_file.stat().st_mode)
-    if mode & 0o077:
-        raise ConfigurationError(
-            f"{key_file} may be read by others (mode {mode:04o})", remedy=f"Run: chmod 600 {key_file}"
-        )
-    keys = key_file.read_bytes().split()
-    if not keys:
-        raise ConfigurationError(f"{key_file} is empty", remedy="Restore it, or remove it and add every peer again.")
-    return keys
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Rest:
     failures: int
@@ -127,6 +90,8 @@ class Neighbours:
         self._lines: dict[SiteName, Connection] = {}
         self._rests: dict[tuple[SiteName, str], _Rest] = {}
         self._checked: dict[SiteName, float] = {}
+        self._polled: dict[SiteName, bool] = {}
+        self.mailboxes = Mailboxes()
         self._opening = asyncio.Lock()
 
     async def close(self) -> None:
@@ -139,6 +104,7 @@ class Neighbours:
         """Where or as whom *peer* is called has changed."""
         self._rests = {key: rest for key, rest in self._rests.items() if key[0] != peer}
         self._checked.pop(peer, None)
+        self._polled.pop(peer, None)
         line = self._lines.pop(peer, None)
         if line is not None:
             await line.close()
@@ -192,8 +158,7 @@ class Neighbours:
         LibrarianError
             PeerUnavailable when there is no sensible answer; else what the peer says.
         """
-        line = await self._line(peer)
-        verdicts = await line.request("POST", "/clones", answer=Verdicts, body=offer, repeats=False, silence=SILENCE)
+        verdicts = await self._ask(peer, OFFER, offer)
         if [v.uuid for v in verdicts.verdicts] != [clone.uuid for clone in offer.clones]:
             raise PeerUnavailable(
                 f"{peer} answered with verdicts on other transfers than were offered",
@@ -203,10 +168,7 @@ class Neighbours:
 
     async def notify(self, peer: SiteName, notices: Notices) -> NoticeAnswers:
         """Tell what has become of transfers and files; one answer for each notice, in order."""
-        line = await self._line(peer)
-        answers = await line.request(
-            "POST", "/clones/notices", answer=NoticeAnswers, body=notices, repeats=False, silence=SILENCE
-        )
+        answers = await self._ask(peer, NOTICES, notices)
         if [a.seq for a in answers.answers] != [notice.seq for notice in notices.notices]:
             raise PeerUnavailable(
                 f"{peer} answered other notices than were sent",
@@ -222,10 +184,42 @@ class Neighbours:
 
     async def states(self, peer: SiteName, question: AskStates) -> CloneStates:
         """Ask which states transfers between us have with *peer*."""
+        return await self._ask(peer, STATES, question)
+
+    async def _ask(self, peer: SiteName, topic: Topic[Q, A], question: Q) -> A:
+        """Say *question* to *peer*: by a call, or, where we cannot call it, through its inbox here."""
+        forbid_io_in_transaction("ask a peer")
+        if await self._fetches(peer):
+            answer = await self.mailboxes[peer].ask(topic.name, question)
+            return read_inbox_answer(answer, topic.answer, peer=peer)
+        line = await self._line(peer)
+        body = None if topic.method == "GET" else question
+        return await line.request(
+            topic.method, topic.path, answer=topic.answer, body=body, repeats=False, silence=SILENCE
+        )
+
+    # What they have to say where they cannot call us.
+
+    async def fetch(self, peer: SiteName, *, after: int) -> Inbox:
+        """What waits for us in our inbox at *peer*, behind *after*; while there is nothing, wait for it."""
         line = await self._line(peer)
         return await line.request(
-            "POST", "/clones/states", answer=CloneStates, body=question, repeats=False, silence=SILENCE
+            "GET",
+            "/clones/inbox",
+            answer=Inbox,
+            query={"after": str(after), "wait": str(INBOX_SECONDS)},
+            silence=timedelta(seconds=INBOX_SECONDS) + SILENCE,
+            answer_bytes=LISTING_BYTES,
         )
+
+    async def answer(self, peer: SiteName, answers: InboxAnswers) -> InboxAnswered:
+        """Answer what waited for us at *peer*. A repeat does nothing there."""
+        line = await self._line(peer)
+        return await line.request(
+            "POST", "/clones/inbox/answers", answer=InboxAnswered, body=answers, repeats=True, silence=SILENCE
+        )
+
+    # Bytes, which only a call can carry.
 
     async def staged_content(self, peer: SiteName, tokens: Sequence[Token]) -> StagedContents:
         """Ask what has arrived under *tokens*."""
@@ -260,8 +254,7 @@ class Neighbours:
 
     async def look_again(self, peer: SiteName) -> OfferedSite:
         """What *peer* says about itself now."""
-        line = await self._line(peer)
-        return await line.request("GET", "/site", answer=OfferedSite, silence=SILENCE, patience=timedelta(0))
+        return await self._ask(peer, SITE, AskSite())
 
     async def has_changed(self, peer: Peer, *, every: timedelta) -> bool:
         """Whether *peer* offers entry points that were not pinned; asked at most once in *every*."""
@@ -271,6 +264,13 @@ class Neighbours:
         offered = await self.look_again(peer.name)
         self._checked[peer.name] = time.monotonic()
         return entry_points.is_changed(peer.entry_points, offered=await entry_points.usable(offered))
+
+    async def _fetches(self, peer: SiteName) -> bool:
+        """Whether *peer* fetches what we have to say, since we cannot call it."""
+        if peer not in self._polled:
+            async with self._catalog.read() as tx:
+                self._polled[peer] = (await tx.peers.get(peer)).reach is Reach.POLL
+        return self._polled[peer]
 
     async def _line(self, peer: SiteName) -> Connection:
         forbid_io_in_transaction("call a peer")
@@ -286,6 +286,11 @@ class Neighbours:
             return line
         async with self._catalog.read() as tx:
             known = await tx.peers.get(peer)
+            if known.reach is Reach.POLL:
+                raise PeerUnavailable(
+                    f"{peer} cannot be called from here; it fetches what waits for it",
+                    remedy="Use an engine that needs no call to it, such as 'globus' or 'local'.",
+                )
             secret = await tx.peers.secret_of(known.id)
         address = Address.parse(
             known.url, user=known.username, password=self.secrets.decrypt(secret), ca_file=self._ca_file
@@ -294,3 +299,10 @@ class Neighbours:
         await connection.__aenter__()
         self._lines[peer] = connection
         return connection
+
+
+def read_inbox_answer(answer: InboxAnswer, kind: type[A], *, peer: SiteName) -> A:
+    """What *answer*, which *peer* gave to an item of its inbox, says; raises as if it had answered a call."""
+    if answer.problem is not None:
+        raise error_of(answer.problem, status=400)
+    return read_answer(to_json(answer.body), TypeAdapter(kind), url=f"{peer}, by our inbox,")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from librarian import replication
 from librarian.auth import Doorkeeper
 from librarian.bells import Bells, Nudges
+from librarian.card import Card
 from librarian.catalog import migrations
 from librarian.catalog.database import Catalog
 from librarian.catalog.lock import owner_lock
@@ -56,6 +57,7 @@ class Site:
     doorkeeper: Doorkeeper
     health: Health
     neighbours: Neighbours
+    card: Card
     engines: dict[str, TransferEngine]
     ownership: Ownership
     bells: Bells = field(default_factory=Bells)
@@ -107,6 +109,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
             doorkeeper=Doorkeeper(catalog, trusted_proxies=settings.trusted_proxies),
             health=Health(),
             neighbours=neighbours,
+            card=Card(catalog=catalog, stores=stores, settings=settings),
             engines=_engines(settings, neighbours, bells),
             ownership=ownership,
             bells=bells,

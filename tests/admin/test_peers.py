@@ -109,6 +109,7 @@ def test_the_list_in_json_holds_no_password(add, at):
     listed = at("peer", "list", "--json").out
 
     keys = {"name", "url", "username", "reach", "is_enabled", "accepts", "entry_points", "held_because", "trouble"}
+    keys |= {"is_fetched"}
     limits = {"rate_limit", "windows", "staged_budget"}
     traffic = {"flow", "is_moving", "why_not", "changes_at", "due_files", "due_bytes"}
     assert json.loads(listed).keys() == keys | limits | {"last_heard_at", "created_at"} | traffic

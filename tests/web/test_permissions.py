@@ -58,6 +58,8 @@ PERMITTED = {
     "POST /api/v1/clones/content/state": UPSTREAM,
     "POST /api/v1/clones/notices": PEERS,
     "POST /api/v1/clones/states": PEERS,
+    "GET /api/v1/clones/inbox": PEERS,
+    "POST /api/v1/clones/inbox/answers": PEERS,
     "GET /api/v1/clones/{uuid}": PEERS,
 }
 

@@ -65,10 +65,15 @@ class Accounts(Repository):
         NotFound
             There is none.
         """
-        row = (await self._connection.execute(select(*_COLUMNS).where(AccountRow.name == name))).first()
-        if row is None:
+        account = await self.find(name)
+        if account is None:
             raise NotFound(f"no account is called {name!r}", remedy="See 'account list' for the names.")
-        return _account(row._mapping)
+        return account
+
+    async def find(self, name: str) -> Account | None:
+        """The account called *name*, if there is one."""
+        row = (await self._connection.execute(select(*_COLUMNS).where(AccountRow.name == name))).first()
+        return None if row is None else _account(row._mapping)
 
     async def with_hash(self, name: str) -> tuple[Account, str] | None:
         """The account called *name* and the hash of its password, for the doorkeeper alone."""

@@ -38,6 +38,7 @@ _COLUMNS = (
     PeerRow.url,
     PeerRow.username,
     PeerRow.reach,
+    PeerRow.is_fetched,
     PeerRow.is_enabled,
     PeerRow.accepts,
     PeerRow.entry_points,
@@ -66,6 +67,7 @@ def _peer(row: rows.Found) -> Peer:
         url=found["url"],
         username=found["username"],
         reach=Reach(found["reach"]),
+        is_fetched=found["is_fetched"],
         is_enabled=found["is_enabled"],
         accepts=tuple(json.loads(found["accepts"])),
         entry_points=tuple(
@@ -120,6 +122,11 @@ class Peers(Repository):
         """The peers with the given *ids*; unknown ids are left out."""
         found = await self._connection.execute(select(*_COLUMNS).where(PeerRow.id.in_(ids)))
         return {peer.id: peer for peer in map(_peer, found)}
+
+    async def fetched(self) -> tuple[PeerId, ...]:
+        """Enabled peers that cannot call us."""
+        found = await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, PeerRow.is_fetched))
+        return tuple(PeerId(peer) for peer in found)
 
     async def secret_of(self, peer: PeerId) -> bytes:
         """Our encrypted password at *peer*; raises NotFound."""
@@ -181,6 +188,12 @@ class Peers(Repository):
             update(PeerRow)
             .where(PeerRow.id == peer)
             .values(url=url, username=username, secret=secret, held_because=None)
+        )
+
+    async def reach_by(self, peer: PeerId, reach: Reach, *, is_fetched: bool) -> None:
+        """Replace how *peer* learns what we have to say, and how we learn what it has to say."""
+        await self._connection.execute(
+            update(PeerRow).where(PeerRow.id == peer).values(reach=reach, is_fetched=is_fetched)
         )
 
     async def accept_from(self, peer: PeerId, prefixes: Sequence[str]) -> None:

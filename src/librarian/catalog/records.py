@@ -83,7 +83,10 @@ class Peer:
     name: SiteName
     url: str
     username: str
+    #: How it learns what we have to say: we call it, or it fetches.
     reach: Reach
+    #: It cannot call us: we fetch what it has to say.
+    is_fetched: bool
     is_enabled: bool
     accepts: tuple[str, ...]
     entry_points: tuple[EntryPoint, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBinary, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from librarian.catalog.columns import Base, Instant, Name, RowId
@@ -21,6 +21,8 @@ class PeerRow(Base):
     #: Our password at theirs, encrypted.
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     reach: Mapped[str] = mapped_column(Text)
+    #: It cannot call us: we fetch what it has to say.
+    is_fetched: Mapped[bool] = mapped_column(Boolean, server_default=false())
     is_enabled: Mapped[bool] = mapped_column(Boolean)
     #: JSON list of name prefixes that we accept from them; [""] is everything.
     accepts: Mapped[str] = mapped_column(Text)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from librarian.tasks.backfill import Backfill
 from librarian.tasks.deliver import Deliver
+from librarian.tasks.fetch import Fetch
 from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.poll import Poll
@@ -31,4 +32,5 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Poll(site, site.settings.clones),
         Deliver(site, site.settings.clones),
         Reconcile(site, site.settings.clones),
+        Fetch(site, site.settings.clones),
     ]

@@ -8,7 +8,6 @@ from aiohttp import web
 
 from librarian.doors import Addresses
 from librarian.web import adapter, around, arrivals, docs, openapi, streams, table
-from librarian.web import site as site_routes
 from librarian.web.route import with_heads
 from librarian.web.runner import make_runner
 
@@ -42,7 +41,6 @@ def create_app(
     app[around.ADDRESSES] = Addresses(site.settings.trusted_proxies)
     app[streams.READ_LIMITS] = (site.settings.limits.read_timeout, body_time)
     app[arrivals.ARRIVALS] = arrivals.Arrivals()
-    app[site_routes.CARD] = site_routes.Card(site)
     app[docs.DESCRIPTION] = openapi.Description(routes)
     for route in with_heads(routes):
         app.router.add_route(

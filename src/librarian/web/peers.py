@@ -55,6 +55,7 @@ def _description(site: Site, peer: Peer, traffic: Traffic) -> PeerDescription:
         url=peer.url,
         username=peer.username,
         reach=peer.reach,
+        is_fetched=peer.is_fetched,
         is_enabled=peer.is_enabled,
         accepts=list(peer.accepts),
         entry_points=[

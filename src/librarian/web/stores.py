@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from librarian.catalog.records import Happening
 from librarian.errors import LibrarianError, NotFound
 from librarian.names import StoreName
+from librarian.patience import unless_slow
 from librarian.states import Role
-from librarian.web.patience import unless_slow
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.stores import StoreDescription, StoreList
 

@@ -11,6 +11,7 @@ from librarian.web import (
     docs,
     files,
     health,
+    inbox,
     peers,
     rules,
     site,
@@ -35,6 +36,7 @@ ALL_ROUTES: Final[tuple[Route, ...]] = (
     *peers.ROUTES,
     *rules.ROUTES,
     *transfers.ROUTES,
+    *inbox.ROUTES,
     *clones.ROUTES,
     *docs.ROUTES,
 )

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from librarian.errors import BadRequest
 from librarian.states import Flow, Reach
 from librarian.windows import Window
-from librarian.wire.base import BIGGEST, AccountText, Request, Response, Secret, SiteText
+from librarian.wire.base import BIGGEST, AccountText, PeerRequest, Request, Response, Secret, SiteText
 
 
 def _window(text: str) -> str:
@@ -39,8 +39,12 @@ class OfferedEntryPoint(Response):
     probe: str = ""
 
 
+class AskSite(PeerRequest):
+    """Who are you, and how is your staging reached?"""
+
+
 class OfferedSite(Response):
-    """What ``GET /api/v1/site`` tells a peer; the rest of that answer is for people."""
+    """What a site tells a peer about itself: part of ``GET /api/v1/site``, whose rest is for people."""
 
     name: SiteText
     #: Of our account there; a newer site may have some that we do not know.
@@ -108,7 +112,8 @@ class PeerDescription(Traffic):
     name: str
     url: str
     username: str
-    reach: Reach
+    reach: Reach = Field(description="'push': we call it; 'poll': it fetches what waits for it here.")
+    is_fetched: bool = Field(description="It cannot call us: we fetch what waits for us there.")
     is_enabled: bool
     accepts: list[str]
     entry_points: list[PinnedEntryPoint]

@@ -1,0 +1,67 @@
+"""Keys: what encrypts the secrets that rest in the catalog."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from librarian.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Secrets:
+    """Encrypts what must not be read from a backup of the catalog. The first key in the file encrypts."""
+
+    def __init__(self, key_file: Path) -> None:
+        self._fernet = MultiFernet([Fernet(key) for key in _read_keys(key_file)])
+        self._key_file = key_file
+
+    def __repr__(self) -> str:
+        return f"Secrets({self._key_file})"
+
+    def encrypt(self, text: str) -> bytes:
+        """*text*, unreadable without the key file."""
+        return self._fernet.encrypt(text.encode())
+
+    def decrypt(self, secret: bytes) -> str:
+        """The text that *secret* hides.
+
+        Raises
+        ------
+        ConfigurationError
+            None of the keys fits.
+        """
+        try:
+            return self._fernet.decrypt(secret).decode()
+        except InvalidToken as error:
+            raise ConfigurationError(
+                f"no key in {self._key_file} opens a stored password",
+                remedy="Restore the key file that belongs to this catalog, or add the peer again.",
+            ) from error
+
+
+def _read_keys(key_file: Path) -> list[bytes]:
+    try:
+        # O_EXCL: two starts at once must not each write a key and keep only one.
+        descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    mode = stat.S_IMODE(key_file.stat().st_mode)
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"{key_file} may be read by others (mode {mode:04o})", remedy=f"Run: chmod 600 {key_file}"
+        )
+    keys = key_file.read_bytes().split()
+    if not keys:
+        raise ConfigurationError(f"{key_file} is empty", remedy="Restore it, or remove it and add every peer again.")
+    return keys
