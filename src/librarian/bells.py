@@ -1,14 +1,17 @@
-"""Bells wake loops early; nothing is ever said by a bell that the catalog does not say as well."""
+"""Bells wake loops early, news wakes requests; neither says anything that the catalog does not say as well."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from datetime import timedelta
+
+T = TypeVar("T")
 
 
 class Bells:
@@ -34,32 +37,54 @@ class Bells:
         event.clear()
 
 
-class Nudges:
-    """Wakes requests that wait for a row to change; the woken read the row again."""
+class Watch(Generic[T]):
+    """What one request has heard of the rows that it waits for."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self.keys = frozenset(keys)
+        self._heard: dict[str, T] = {}
+        self._news = asyncio.Event()
+
+    def hear(self, key: str, verdict: T) -> None:
+        """The row named *key* has come to its end, as *verdict* says."""
+        self._heard[key] = verdict
+        self._news.set()
+
+    async def heard_of(self, keys: Collection[str], *, within: timedelta) -> dict[str, T]:
+        """The verdicts on *keys*: all of them, or those that came *within* a time."""
+        missing = set(keys)
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                while missing := {key for key in missing if key not in self._heard}:
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            pass
+        return {key: self._heard[key] for key in keys if key in self._heard}
+
+
+class News(Generic[T]):
+    """Tells requests what became of the rows that they wait for, so that they need not read them again."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._watches: defaultdict[str, set[Watch[T]]] = defaultdict(set)
 
-    def nudge(self, keys: Iterable[str]) -> None:
-        """The rows named *keys* have changed."""
-        for key in keys:
-            for future in self._waiting.pop(key, ()):
-                if not future.done():
-                    future.set_result(None)
+    def tell(self, verdicts: Mapping[str, T]) -> None:
+        """The rows of these names have come to their end, and that is written down."""
+        for key, verdict in verdicts.items():
+            for watch in self._watches.get(key, ()):
+                watch.hear(key, verdict)
 
-    def expect(self, keys: Iterable[str]) -> asyncio.Future[None]:
-        """A future that is done when one of *keys* is nudged; take it *before* reading the rows."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        wanted = tuple(keys)
-        for key in wanted:
-            self._waiting[key].add(future)
-        future.add_done_callback(lambda done: self._forget(wanted, done))
-        return future
-
-    def _forget(self, keys: Iterable[str], future: asyncio.Future[None]) -> None:
-        for key in keys:
-            waiting = self._waiting.get(key)
-            if waiting is not None:
-                waiting.discard(future)
-                if not waiting:
-                    del self._waiting[key]
+    @contextmanager
+    def expect(self, keys: Iterable[str]) -> Iterator[Watch[T]]:
+        """Listen for verdicts on *keys*; begin *before* reading the rows, and none is missed."""
+        watch: Watch[T] = Watch(keys)
+        for key in watch.keys:
+            self._watches[key].add(watch)
+        try:
+            yield watch
+        finally:
+            for key in watch.keys:
+                self._watches[key].discard(watch)
+                if not self._watches[key]:
+                    del self._watches[key]

@@ -7,10 +7,10 @@ trip to a store's threads.
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from librarian import guard, openings, room
@@ -27,10 +27,12 @@ from librarian.errors import (
 )
 from librarian.names import Token
 from librarian.states import LIVE, OPEN, Arrival, Role, TransferState
+from librarian.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from librarian.bells import Watch
     from librarian.catalog.records import Account
     from librarian.catalog.transaction import Transaction
     from librarian.names import StoreName
@@ -70,9 +72,9 @@ async def _write_rows(
         await tx.incoming.lock_names()
         obstacles = await tx.files.conflicts([request.name for request in requests])
         ledger = await room.ledger(tx, rooms)
-        sorted_out = openings.sort_out(account, requests, obstacles, ledger)
+        sorted_out = await openings.sort_out(account, requests, obstacles, ledger)
         places = list({id(each): each for each in sorted_out if isinstance(each, openings.Place)}.values())
-        opened = await tx.incoming.open([_opening(site, account, each) for each in places])
+        opened = await tx.incoming.open(await in_turns(partial(_opening, site, account), places))
     written = {upload.name: upload for upload in opened}
     answers = [written[each.request.name] if isinstance(each, openings.Place) else each for each in sorted_out]
     return answers, {upload.uuid for upload in opened}
@@ -214,8 +216,9 @@ async def cancel(site: Site, account: Account, id_: str) -> Incoming:
                 )
             await tx.events.tell([Happening(subject=upload.name, what="upload cancelled", who=account.name)])
         await clear(site, [upload])
-    site.nudges.nudge([id_])
-    return replace(upload, state=TransferState.CANCELLED, has_staging=False)
+    cancelled = replace(upload, state=TransferState.CANCELLED, has_staging=False)
+    site.news.tell({id_: cancelled})
+    return cancelled
 
 
 async def clear(site: Site, ended: Sequence[Incoming]) -> None:
@@ -240,30 +243,23 @@ async def clear(site: Site, ended: Sequence[Incoming]) -> None:
 
 
 async def wait_until_settled(
-    site: Site, ids: Sequence[str], timeout: timedelta, *, told: asyncio.Future[None] | None = None
+    site: Site, ids: Sequence[str], timeout: timedelta, *, watch: Watch[Incoming] | None = None
 ) -> dict[str, Incoming]:
     """The uploads *ids* once all have ended, or as they stand after *timeout*; unknown ids are absent.
 
-    *told*: ``site.nudges.expect(ids)``, taken before something that settles them began; it saves one look.
+    *watch*: ``site.news.expect(ids)``, begun before something that settles them did; it saves a look at the start.
     """
-    loop = asyncio.get_running_loop()
-    ends_at = loop.time() + timeout.total_seconds()
-    if told is not None:
-        await asyncio.wait([told], timeout=timeout.total_seconds())
-        told.cancel()
-    waiting = list(dict.fromkeys(ids))
-    settled: dict[str, Incoming] = {}
-    while waiting:
-        told = site.nudges.expect(waiting)
-        try:
-            async with site.catalog.read() as tx:
-                seen = {upload.uuid: upload for upload in await tx.incoming.with_uuids(waiting)}
-            settled |= seen
-            waiting = [id_ for id_ in waiting if id_ in seen and seen[id_].state in LIVE]
-            left = ends_at - loop.time()
-            if not waiting or left <= 0:
-                break
-            await asyncio.wait([told], timeout=left)
-        finally:
-            told.cancel()
-    return settled
+    if watch is None:
+        with site.news.expect(ids) as watch:
+            stand = await _look(site, ids)
+            waiting = [id_ for id_, upload in stand.items() if upload.state in LIVE]
+            return stand | await wait_until_settled(site, waiting, timeout, watch=watch)
+    heard = await watch.heard_of(ids, within=timeout)
+    return heard | await _look(site, [id_ for id_ in ids if id_ not in heard])
+
+
+async def _look(site: Site, ids: Sequence[str]) -> dict[str, Incoming]:
+    if not ids:
+        return {}
+    async with site.catalog.read() as tx:
+        return {upload.uuid: upload for upload in await tx.incoming.with_uuids(ids)}

@@ -122,6 +122,11 @@ class Token(str):
         return super().__new__(cls, text)
 
     @classmethod
+    def trusted(cls, text: str) -> Self:
+        """Take a token that was parsed before (read from the catalog) without looking again."""
+        return str.__new__(cls, text)
+
+    @classmethod
     def mint(cls) -> Self:
         """A new random token."""
         return str.__new__(cls, secrets.token_hex(16))
@@ -140,6 +145,11 @@ class _Label(str):
                 remedy="Use 1 to 63 lowercase letters, digits, '.', '_' or '-', starting with a letter or digit.",
             )
         return super().__new__(cls, text)
+
+    @classmethod
+    def trusted(cls, text: str) -> Self:
+        """Take a name that was parsed before (read from the catalog) without looking again."""
+        return str.__new__(cls, text)
 
 
 class SiteName(_Label):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from librarian.catalog.records import Incoming
 from librarian.errors import BadChecksum, LibrarianError, NameBusy, NameHeld, NameNested
 from librarian.states import Arrival, Kind
+from librarian.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,7 @@ class Place:
 Sorted = Place | Incoming | LibrarianError
 
 
-def sort_out(
+async def sort_out(
     account: Account, requests: Sequence[UploadRequest], obstacles: dict[FileName, Obstacle], ledger: room.Ledger
 ) -> list[Sorted]:
     """What to do about each request: open it, answer with the upload under way, or refuse.
@@ -48,13 +49,14 @@ def sort_out(
     A request that equals one before it gets the very same place.
     """
     siblings = _Siblings()
-    sorted_out: list[Sorted] = []
-    for request in requests:
+
+    def sort(request: UploadRequest) -> Sorted:
         try:
-            sorted_out.append(_sort_one(account, request, obstacles.get(request.name), siblings, ledger))
+            return _sort_one(account, request, obstacles.get(request.name), siblings, ledger)
         except LibrarianError as error:
-            sorted_out.append(error)
-    return sorted_out
+            return error
+
+    return await in_turns(sort, requests)
 
 
 def _sort_one(

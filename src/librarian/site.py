@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from librarian import replication
 from librarian.auth import Doorkeeper
-from librarian.bells import Bells, Nudges
+from librarian.bells import Bells, News
 from librarian.card import Card
 from librarian.catalog import migrations
 from librarian.catalog.database import Catalog
@@ -39,6 +39,7 @@ from librarian.writers import Writers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from librarian.catalog.records import Incoming
     from librarian.settings import GlobusSettings, Settings, StoreSettings
     from librarian.transfers.base import TransferEngine
 
@@ -61,7 +62,8 @@ class Site:
     engines: dict[str, TransferEngine]
     ownership: Ownership
     bells: Bells = field(default_factory=Bells)
-    nudges: Nudges = field(default_factory=Nudges)
+    #: Of incoming transfers, by uuid, once their ends are written down.
+    news: News[Incoming] = field(default_factory=News)
     pulses: Pulses = field(default_factory=Pulses)
     writers: Writers = field(default_factory=Writers)
 

@@ -1,6 +1,7 @@
 """Ingest: what is staged is verified, published and recorded once, whatever happens on the way."""
 
 import os
+from datetime import timedelta
 
 import pytest
 
@@ -304,11 +305,12 @@ async def test_a_lost_file_does_not_come_back_as_something_else(site):
 
 async def test_a_waiting_request_hears_of_the_verdict(site):
     upload = await committed(site, "a", b"truth")
-    told = site.nudges.expect([upload.uuid])
 
-    await ingest(site)
+    with site.news.expect([upload.uuid]) as watch:
+        await ingest(site)
+        heard = await watch.heard_of([upload.uuid], within=timedelta(0))
 
-    assert told.done()
+    assert heard[upload.uuid].state is TransferState.COMPLETED
 
 
 async def _lose(site, file_id):

@@ -27,6 +27,7 @@ from librarian.catalog.schema import IncomingRow, StoreRow
 from librarian.names import StoreName, Token, TransferId
 from librarian.states import Arrival, TransferState
 from librarian.timing import utc_now
+from librarian.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -58,10 +59,7 @@ class Claims(Repository):
             lambda: _candidates(self._table("busy", store=rows.TEXT, at_least=rows.BIGINT, below=rows.BIGINT))
         )
         given = {"busy": rows.pack(except_for), "now": now, "most": limit}
-        return tuple(
-            Candidate(id=TransferId(row.id), store=StoreName(row.name), size=row.size, attempts=row.attempts)
-            for row in await self._connection.execute(statement, given)
-        )
+        return tuple(await in_turns(_candidate, await self._connection.execute(statement, given)))
 
     async def claim(self, ids: Sequence[TransferId]) -> list[Incoming]:
         """Move staged transfers to INGESTING; those that moved are the caller's responsibility."""
@@ -76,7 +74,7 @@ class Claims(Repository):
             )
         )
         claimed = await self._connection.execute(statement, {"asked": rows.pack((id_,) for id_ in ids)})
-        return sorted((incoming_of(row) for row in claimed), key=lambda each: each.id)
+        return sorted(await in_turns(incoming_of, claimed), key=lambda each: each.id)
 
     def _among(self) -> ColumnElement[bool]:
         return IncomingRow.id.in_(select(self._table("asked", id=rows.BIGINT).c.id))
@@ -135,14 +133,14 @@ class Claims(Repository):
             .order_by(IncomingRow.id)
             .limit(limit)
         )
-        return [incoming_of(row) for row in found]
+        return await in_turns(incoming_of, found)
 
     async def live(self, *, after: TransferId, limit: int) -> list[Incoming]:
         """Transfers that occupy their name, by id, from the one after *after*."""
         found = await self._connection.execute(
             every().where(is_live(IncomingRow.state), IncomingRow.id > after).order_by(IncomingRow.id).limit(limit)
         )
-        return [incoming_of(row) for row in found]
+        return await in_turns(incoming_of, found)
 
     async def saw(self, seen: Sequence[Seen]) -> set[TransferId]:
         """Note what stands in staging; returns the transfers for which that is news, which counts as progress."""
@@ -191,7 +189,11 @@ class Claims(Repository):
             .returning(*INCOMING_COLUMNS, STORE_NAME),
             {"unseen": rows.pack((store,) for store in except_stores)},
         )
-        return [incoming_of(row) for row in moved]
+        return await in_turns(incoming_of, moved)
+
+
+def _candidate(row: rows.Found) -> Candidate:
+    return Candidate(id=TransferId(row.id), store=StoreName.trusted(row.name), size=row.size, attempts=row.attempts)
 
 
 def _candidates(busy: Subquery) -> Select[*tuple[object, ...]]:

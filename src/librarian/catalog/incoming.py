@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, insert, literal_column, or_, select, update
@@ -30,6 +30,7 @@ from librarian.catalog.schema import IncomingRow, StoreRow, TallyRow
 from librarian.names import PeerId, StoreId, StoreName, Token, TransferId
 from librarian.states import Kind, TransferState
 from librarian.timing import utc_now
+from librarian.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -78,10 +79,10 @@ class IncomingTransfers(Repository):
         now = utc_now()
         statement = self._once(lambda: _open(self._table("new", store=rows.TEXT, **OPENING_COLUMNS)))
         written = await self._connection.execute(
-            statement, {"new": rows.pack(cells_of(each, now) for each in openings)}
+            statement, {"new": rows.pack(await in_turns(partial(cells_of, now=now), openings))}
         )
         ids = {row.uuid: (TransferId(row.id), StoreId(row.store_id)) for row in written}
-        return [opened(each, *ids[each.uuid], now) for each in openings]
+        return await in_turns(lambda each: opened(each, *ids[each.uuid], now), openings)
 
     async def with_uuids(self, uuids: Sequence[str], *, peer_id: PeerId | None = None) -> list[Incoming]:
         """The transfers of these UUIDs, uploads (or one peer's clones), in no order; unknown ones are absent."""
@@ -90,7 +91,7 @@ class IncomingTransfers(Repository):
         statement = self._once(lambda: _with_uuids(self._table("asked", uuid=rows.TEXT)))
         given = {"asked": rows.pack((uuid,) for uuid in uuids), "peer": peer_id or 0}
         found = await self._connection.execute(statement, given)
-        return [incoming_of(row) for row in found]
+        return await in_turns(incoming_of, found)
 
     async def with_tokens(self, tokens: Collection[Token]) -> list[Incoming]:
         """The transfers whose staging has these names; unknown ones are absent."""
@@ -130,7 +131,7 @@ class IncomingTransfers(Repository):
         )
         packed = rows.pack((each.uuid, each.checksum, 0) for each in commits)
         moved = await self._connection.execute(statement, {"given": packed, "opened_by": account, "now": utc_now()})
-        return [incoming_of(row) for row in moved]
+        return await in_turns(incoming_of, moved)
 
     async def cancel(self, ids: Sequence[TransferId]) -> set[TransferId]:
         """Cancel what may still be cancelled, and return that."""

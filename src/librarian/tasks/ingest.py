@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -13,10 +13,12 @@ from librarian import guard, intake
 from librarian.catalog.incoming_rows import Delay
 from librarian.errors import Draining, LibrarianError, NotFound, StoreUnavailable
 from librarian.policies import IngestPolicy
+from librarian.states import TransferState
 from librarian.tasks import dealing, recording, verifying
 from librarian.tasks.base import Cadence, Task
 from librarian.tasks.verifying import Bad, Good, Later
 from librarian.timing import retry_delay, utc_now
+from librarian.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,6 +56,8 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         self.policy = policy or IngestPolicy()
         self.cadence = Cadence(interval=self.policy.interval)
         self._running: dict[Lane, asyncio.Task[object]] = {}
+        #: What each lane has recorded, until it is told.
+        self._ended: dict[Lane, list[Incoming]] = {}
         #: Something that was recorded is to be sent, and the bell was not rung yet.
         self._owes = False
         #: The last look at the catalog left something behind, or a bell rang since.
@@ -145,8 +149,11 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         """Write files, instances, listings, events, totals, what is owed, and the transfers' ends: one transaction."""
         now = utc_now()
         good = [each for each in result if isinstance(each, Good)]
-        self._owes = await recording.record_good(tx, good, now=now) or self._owes
-        await recording.record_bad(tx, [each for each in result if isinstance(each, Bad)])
+        recorded = await recording.record_good(tx, good, now=now)
+        self._owes = recorded.owes or self._owes
+        bad: list[Bad] = [*recorded.bad, *(each for each in result if isinstance(each, Bad))]
+        await recording.record_bad(tx, bad)
+        self._ended[plan.lane] = [*await in_turns(_ended, recorded.good), *await in_turns(_ended, bad)]
         later = [each for each in result if isinstance(each, Later)]
         await tx.claims.release([_delay(each) for each in later])
         await recording.alert_waiting(tx, [each for each in later if now - each.transfer.progressed_at > ALERT_WAITING])
@@ -158,7 +165,8 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         if self._owes:
             self._owes = False
             self.site.bells.ring("send")
-        self.site.nudges.nudge([each.transfer.uuid for each in result if not _leaves_staging(each)])
+        ended = self._ended.pop(plan.lane)
+        self.site.news.tell({each.uuid: each for each in ended if not each.has_staging})
         outcomes: defaultdict[type[Outcome], list[Outcome]] = defaultdict(list)
         for each in result:
             outcomes[type(each)].append(each)
@@ -166,7 +174,7 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         leftover = [each.transfer for each in result if _leaves_staging(each)]
         await intake.clear(self.site, leftover)
         # Whoever hears of a refusal finds staging gone.
-        self.site.nudges.nudge([transfer.uuid for transfer in leftover])
+        self.site.news.tell({each.uuid: each for each in ended if each.has_staging})
         return result
 
     def _report(self, plan: Claim, good: Sequence[Outcome], bad: Sequence[Outcome], later: Sequence[Outcome]) -> None:
@@ -220,6 +228,20 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         taken_back = await tx.claims.take_back()
         if taken_back:
             log.info("Took back %d unfinished ingests", taken_back, extra={"event": "ingest-recovered"})
+
+
+def _ended(outcome: Good | Bad) -> Incoming:
+    """The transfer as it was written down."""
+    if isinstance(outcome, Good):
+        return replace(
+            outcome.transfer,
+            state=TransferState.COMPLETED,
+            code=None,
+            reason=None,
+            has_staging=outcome.has_staging,
+        )
+    error = outcome.error
+    return replace(outcome.transfer, state=TransferState.FAILED, code=error.code, reason=error.message)
 
 
 def _leaves_staging(outcome: Outcome) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from librarian import replication
@@ -13,6 +14,7 @@ from librarian.errors import NameHeld
 from librarian.replication import Arrived, Unarrived
 from librarian.states import Intent, Presence, VerifiedFrom
 from librarian.tasks.verifying import Bad
+from librarian.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,29 +26,28 @@ if TYPE_CHECKING:
     from librarian.tasks.verifying import Good, Later
 
 
-async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -> bool:
-    """Write File, Instance and listing of each, its event, the totals, what it owes, and COMPLETED.
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What became of good payloads when they were written down."""
 
-    Returns whether there may be something to send to peers now.
-    """
+    good: Sequence[Good] = ()
+    #: Those whose name has come to stand for something else meanwhile; not written down yet.
+    bad: Sequence[Bad] = ()
+    #: There may be something to send to peers now.
+    owes: bool = False
+
+
+async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -> Recorded:
+    """Write File, Instance and listing of each, its event, the totals, what it owes, and COMPLETED."""
     if not good:
-        return False
-    ids = await tx.files.add([_new_file(each.transfer, now) for each in good])
+        return Recorded()
+    ids = await tx.files.add(await in_turns(lambda each: _new_file(each.transfer, now), good))
     held = await tx.files.named([each.transfer.name for each in good if each.transfer.name not in ids])
     settled = [each for each in good if _is_equal(each.transfer, held)]
     file_ids = {**{name: file.id for name, file in held.items()}, **ids}
     gained = await _gained(tx, settled, held, ids)
     await tx.instances.add(
-        [
-            NewInstance(
-                file_id=file_ids[each.transfer.name],
-                store=each.transfer.store,
-                verified_at=now,
-                # It was written a moment ago: the bytes came from the page cache.
-                verified_from=VerifiedFrom.CACHE,
-            )
-            for each in settled
-        ]
+        await in_turns(lambda each: _instance(each.transfer, file_ids[each.transfer.name], now), settled)
     )
     await tx.files.add_listings(
         [
@@ -56,14 +57,19 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
         ]
     )
     await tx.tallies.add_many(_totals(gained))
-    await tx.events.tell([_ingested(each, is_new=each.transfer.name in ids) for each in settled])
-    owes = await replication.files_arrived(
-        tx,
-        [_arrived(each.transfer, file_ids[each.transfer.name], is_new=each.transfer.name in ids) for each in settled],
+    await tx.events.tell(await in_turns(lambda each: _ingested(each, is_new=each.transfer.name in ids), settled))
+    arrived = await in_turns(
+        lambda each: _arrived(each.transfer, file_ids[each.transfer.name], is_new=each.transfer.name in ids), settled
     )
+    owes = await replication.files_arrived(tx, arrived)
     await tx.claims.complete([Completion(id=each.transfer.id, has_staging=each.has_staging) for each in settled])
-    await record_bad(tx, [_lost_race(each, held) for each in good if not _is_equal(each.transfer, held)])
-    return owes
+    lost = [_lost_race(each, held) for each in good if not _is_equal(each.transfer, held)]
+    return Recorded(good=settled, bad=lost, owes=owes)
+
+
+def _instance(transfer: Incoming, file_id: FileId, now: datetime) -> NewInstance:
+    # It was written a moment ago: the bytes came from the page cache.
+    return NewInstance(file_id=file_id, store=transfer.store, verified_at=now, verified_from=VerifiedFrom.CACHE)
 
 
 def _new_file(transfer: Incoming, now: datetime) -> NewFile:

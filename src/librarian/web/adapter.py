@@ -8,6 +8,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Final, Union, get_args, get_origin
 
 from aiohttp import web
+from anyio import to_thread
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from librarian.auth import OPERATOR, require
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
+#: Bytes of JSON that are read on the loop; more would hold it up.
+MOST_ON_LOOP: Final = 16 * 1024
 #: Who asks where no account is needed.
 NOBODY: Final = OPERATOR.__class__(
     id=OPERATOR.id, name=OPERATOR.name, roles=frozenset(), is_enabled=False, version=0, created_at=OPERATOR.created_at
@@ -71,8 +74,11 @@ class _Reader:
         raw = await streams.whole(request, limit=self.limit)
         if has_nul(raw):
             raise BadRequest("the body has a NUL character", remedy="Leave it out.")
+        read = (self.array if raw.lstrip().startswith(b"[") else self.body).validate_json
         try:
-            return (self.array if raw.lstrip().startswith(b"[") else self.body).validate_json(raw or b"null")
+            if len(raw) > MOST_ON_LOOP:
+                return await to_thread.run_sync(read, raw)
+            return read(raw or b"null")
         except ValidationError as error:
             if not raw:
                 raise BadRequest("the request needs a JSON body", remedy="See /docs for its fields.") from error
@@ -119,7 +125,7 @@ def adapt(route: Route, site: Site, *, everybody_is: Account | None) -> Handler:
         body = await reader.read_body(request)
         call = Call(request=request, site=site, caller=caller, body=body, query=query, request_id=request[REQUEST_ID])
         answer = await route.handler(call)
-        return answers.render(answer, request) if isinstance(answer, Answer) else answer
+        return await answers.render(answer, request) if isinstance(answer, Answer) else answer
 
     return serve
 

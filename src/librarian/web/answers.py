@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from anyio import to_thread
 from pydantic import BaseModel
 
 from librarian.wire.base import PROTOCOL_HEADER
@@ -18,14 +19,20 @@ if TYPE_CHECKING:
 _READABLE_ITEMS: Final = 100
 
 
-def render(answer: Answer, request: web.Request) -> web.Response:
+async def render(answer: Answer, request: web.Request) -> web.Response:
     """The HTTP response of *answer*. Programs name the protocol they speak; everybody else gets it indented."""
     body = answer.body
     if body is None:
         return web.Response(status=answer.status, headers=answer.headers or None)
     is_for_program = PROTOCOL_HEADER in request.headers
+    if isinstance(body, BaseModel):
+        written = _one(body, is_for_program)
+    elif len(body) <= _READABLE_ITEMS:
+        written = _many(body, is_for_program)
+    else:
+        written = await to_thread.run_sync(_many, body, is_for_program)
     return web.Response(
-        body=_one(body, is_for_program) if isinstance(body, BaseModel) else _many(body, is_for_program),
+        body=written,
         status=answer.status,
         headers=answer.headers or None,
         content_type="application/json",

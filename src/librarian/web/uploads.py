@@ -23,6 +23,7 @@ from librarian.errors import (
 )
 from librarian.names import FileName
 from librarian.states import LIVE, OPEN, Kind, Role, TransferState
+from librarian.turns import in_turns
 from librarian.web import around, arrivals
 from librarian.web.refusals import problem_of
 from librarian.web.route import Answer, Call, Route
@@ -45,25 +46,22 @@ TAG: Final = "uploads"
 async def open_upload(call: Call[OpenUpload | list[OpenUpload], None]) -> Answer:
     """Open one upload, or (an array) many, each with its own answer."""
     asked = call.body if isinstance(call.body, list) else [call.body]
-    requests = [
-        openings.UploadRequest(
-            name=FileName(each.name),
-            size=each.size,
-            kind=Kind(each.kind),
-            checksum=None if each.checksum is None else Checksum(each.checksum),
-        )
-        for each in asked
-    ]
-    answers = await intake.open_uploads(call.site, call.caller, requests)
+    answers = await intake.open_uploads(call.site, call.caller, await in_turns(_request, asked))
     describe = _Describer(call)
     if isinstance(call.body, list):
-        return Answer(body=[describe.answer(each) for each in answers])
+        return Answer(body=await in_turns(describe.answer, answers))
     answer = answers[0]
     if isinstance(answer, LibrarianError):
         raise answer
     is_new = answer.state is TransferState.INITIATED and answer.created_at == answer.progressed_at
     upload = describe.upload(answer)
     return Answer(body=upload, status=201 if is_new else 200, headers={"Location": _path(answer.uuid)})
+
+
+def _request(asked: OpenUpload) -> openings.UploadRequest:
+    return openings.UploadRequest(
+        name=FileName(asked.name), size=asked.size, kind=Kind(asked.kind), checksum=_checksum(asked.checksum)
+    )
 
 
 async def describe_upload(call: Call[None, None]) -> Answer:
@@ -93,24 +91,21 @@ async def commit_upload(call: Call[CommitUpload | None, Wait]) -> Answer:
 
 async def commit_uploads(call: Call[CommitMany, Wait]) -> Answer:
     """Commit many uploads; each has its own answer."""
-    commits = [Commit(uuid=each.id, checksum=_checksum(each.checksum)) for each in call.body]
+    commits = await in_turns(lambda each: Commit(uuid=each.id, checksum=_checksum(each.checksum)), call.body)
     describe = _Describer(call)
-    return Answer(body=[describe.answer(each) for each in await _commit(call, commits, call.query)])
+    return Answer(body=await in_turns(describe.answer, await _commit(call, commits, call.query)))
 
 
 async def _commit(call: Call[object, Wait], commits: Sequence[Commit], query: Wait) -> list[intake.Answer]:
     site = call.site
     ids = [commit.uuid for commit in commits]
     # Listened for before the commit: a verdict that comes at once is not missed, and needs no second look.
-    told = site.nudges.expect(ids)
-    try:
+    with site.news.expect(ids) as watch:
         answers = await intake.commit_uploads(site, call.caller, commits)
         pending = [each.uuid for each in answers if isinstance(each, Incoming) and each.state in LIVE]
         if not pending or query.wait == 0:
             return answers
-        settled = await intake.wait_until_settled(site, pending, timedelta(seconds=query.wait), told=told)
-    finally:
-        told.cancel()
+        settled = await intake.wait_until_settled(site, pending, timedelta(seconds=query.wait), watch=watch)
     return [settled.get(each.uuid, each) if isinstance(each, Incoming) else each for each in answers]
 
 
