@@ -36,7 +36,7 @@ class _Hand(QueueHandler):
 
 
 def set_up_logging(*, form: Literal["text", "json"], level: str) -> None:
-    """Send all logs to stderr in *form*; ``logging.shutdown`` writes what waits. A repeat replaces what was set before."""
+    """Send all logs to stderr in *form*; ``logging.shutdown`` writes what waits. A repeat replaces the former."""
     writer = logging.StreamHandler(sys.stderr)
     formatter: logging.Formatter
     if form == "json":
