@@ -251,7 +251,11 @@ async def _about_files(tx: Transaction, hearing: _Hearing, notices: Sequence[Not
     for file_id, (notice, _) in about.items():
         hearing.answer(notice, "applied" if file_id in news else "ignored")
     heard = {file_id: about[file_id] for file_id in news}
-    await _held(tx, peer, {file_id: pair for file_id, pair in heard.items() if pair[0].state == "held"})
+    held = {file_id: pair for file_id, pair in heard.items() if pair[0].state == "held"}
+    await _held(tx, peer, held)
+    if held:
+        # Its staging has room for more.
+        hearing.bells.add("send")
     gone = [pair for pair in heard.values() if pair[0].state == "gone"]
     if gone:
         await _gone(tx, peer, gone)

@@ -33,6 +33,12 @@ class RulePolicy(_Policy):
     )
     batch_files: Annotated[int, Field(ge=1, le=4096, description="Files in one offer and batch, at most.")] = 1024
     batch_bytes: Annotated[Bytes, Field(ge=1, description="Bytes in one batch, unless one file is larger.")] = 64 * GIB
+    batch_age: Annotated[
+        Span, Field(ge=timedelta(0), description="What is less than a batch waits so long for more.")
+    ] = timedelta(0)
+    priority: Annotated[
+        int, Field(ge=-1000, le=1000, description="Among the rules for one peer, the higher goes first.")
+    ] = 0
 
 
 class IngestPolicy(_Policy):
@@ -59,11 +65,17 @@ class HousekeepingPolicy(_Policy):
 
 
 class ClonePolicy(_Policy):
-    """How often the loops of the remote clone look for work when no bell rings."""
+    """How remote clones are looked after."""
 
     interval: Span = Field(default=timedelta(seconds=2), description="How often to look when no bell rings.")
     reconcile_after: Span = Field(
         default=timedelta(minutes=10), description="Transfers without progress for this long are asked about."
+    )
+    batches_per_peer: int = Field(
+        default=4, ge=1, description="Batches to one peer that may be under way; more would wait in its staging."
+    )
+    batches_per_engine: int = Field(
+        default=32, ge=1, description="Batches that one engine works on at a time, to all peers together."
     )
     busy_lease: Span = Field(
         default=timedelta(minutes=10), description="A lease on a name lapses after this long without progress."

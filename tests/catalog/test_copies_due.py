@@ -8,13 +8,14 @@ from librarian import replication
 from librarian.catalog.copies_due import NewDue, Turn, due_subject
 from librarian.catalog.files import NewFile
 from librarian.catalog.instances import NewInstance
+from librarian.catalog.outgoing import Acceptance, NewOutgoing
 from librarian.catalog.records import Tally
 from librarian.catalog.remote_instances import Attestation
 from librarian.checksum import Checksum
-from librarian.names import FileName, RuleName, SiteName, StoreName
+from librarian.names import FileName, RuleName, SiteName, StoreName, Token
 from librarian.policies import RulePolicy
 from librarian.replication import Arrived
-from librarian.states import DueState, Kind, Reach, VerifiedFrom
+from librarian.states import BatchState, DueState, Kind, Reach, VerifiedFrom
 from librarian.timing import utc_now
 
 CHECKSUM = Checksum("xxh3:" + "0" * 32)
@@ -133,10 +134,10 @@ async def test_a_young_file_is_not_due_yet(tx):
 
     await arrive(tx, ids, ["a"])
 
-    assert await tx.copies_due.peers_with_work(utc_now()) == ()
+    assert await tx.waiting.peers(utc_now()) == ()
     later = utc_now() + timedelta(hours=2)
-    assert await tx.copies_due.peers_with_work(later) == (peer.id,)
-    assert [c.name for c in await tx.copies_due.candidates(peer.id, rule=rule.id, now=later, limit=5)] == ["a"]
+    assert await tx.waiting.peers(later) == (peer.id,)
+    assert [c.name for c in await tx.waiting.candidates(rule.id, now=later, limit=5)] == ["a"]
 
 
 async def test_a_turn_changes_every_rules_row_of_the_file(tx):
@@ -229,3 +230,79 @@ async def test_what_an_older_notice_says_changes_nothing(tx):
 
     assert (first, older, older_epoch, again) == ({id_}, set(), set(), set())
     assert [copy.peer for copy in await tx.remote_instances.of_files([id_])] == ["nersc"]
+
+
+async def test_rules_wait_with_their_oldest_copy_and_those_without_any_do_not(tx):
+    first, second = await has_rule(tx, "first", match=("a*",)), await has_rule(tx, "second", match=("b",))
+    await has_rule(tx, "third", match=("c",))
+    names = ["a1", "a2", "b"]
+    ids = await has_files(tx, *names)
+    peer = await tx.peers.get("nersc")
+    before = utc_now()
+
+    await arrive(tx, ids, names)
+
+    now = utc_now()
+    waiting = await tx.waiting.rules(peer.id, now=now)
+    assert [each.rule.id for each in waiting] == [first.id, second.id]
+    assert all(before <= each.since <= now for each in waiting)
+    assert await tx.waiting.sample(first.id, now=now, limit=10) == Tally(files=2, bytes=20)
+    assert await tx.waiting.sample(first.id, now=now, limit=1) == Tally(files=1, bytes=10)
+
+
+async def test_nothing_waits_for_a_rule_that_is_switched_off_or_a_peer_that_is_held(tx):
+    rule = await has_rule(tx)
+    ids = await has_files(tx, "a")
+    await arrive(tx, ids, ["a"])
+    peer = await tx.peers.get("nersc")
+
+    await tx.peers.hold(peer.id, "it changed")
+    held = await tx.waiting.peers(utc_now())
+    await tx.peers.hold(peer.id, None)
+    open_ = await tx.waiting.peers(utc_now())
+    await tx.rules.switch_off(rule.id)
+
+    assert (held, open_, await tx.waiting.peers(utc_now())) == ((), (peer.id,), ())
+
+
+async def test_bytes_are_staged_at_a_peer_from_its_acceptance_until_it_holds_them(tx):
+    await has_rule(tx)
+    ids = await has_files(tx, "a", "b")
+    peer = await tx.peers.get("nersc")
+    uuids = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"]
+    batch = await tx.batches.queue(peer.id, engine="http", store=StoreName("fast"), files=2, size=20)
+
+    await tx.outgoing.open(peer.id, [NewOutgoing(uuid=u, file_id=i, size=10) for u, i in zip(uuids, ids, strict=True)])
+    offered = await tx.outgoing.staged_bytes(peer.id)
+    await tx.outgoing.accept(
+        [
+            Acceptance(uuid=u, token=Token(f"{n}" * 32), store=StoreName("fast"), batch_id=batch)
+            for n, u in enumerate(uuids)
+        ]
+    )
+    await tx.outgoing.stage(batch, uuids=uuids[:1])
+    accepted = await tx.outgoing.staged_bytes(peer.id)
+    await tx.outgoing.complete(peer.id, ids[:1])
+
+    assert (offered, accepted, await tx.outgoing.staged_bytes(peer.id)) == (0, 20, 10)
+
+
+async def test_an_engine_tells_what_it_does_for_each_peer_and_who_waits(tx):
+    nersc = await tx.peers.get("nersc")
+    berkeley = await tx.peers.add(
+        SiteName("berkeley"), url="", username="", secret=b"", reach=Reach.PUSH, accepts=[""], entry_points=[]
+    )
+    where = {"store": StoreName("fast"), "files": 1, "size": 1}
+    running = await tx.batches.queue(nersc.id, engine="http", **where)
+    await tx.batches.move(running, BatchState.SUBMITTING)
+    await tx.batches.queue(berkeley.id, engine="http", **where)
+    await tx.batches.queue(nersc.id, engine="http", **where)
+    ended = await tx.batches.queue(nersc.id, engine="local", **where)
+    await tx.batches.move(ended, BatchState.FAILED)
+
+    loads = await tx.batches.loads(utc_now())
+
+    assert [(load.engine, load.peer_id, load.started, load.is_waiting) for load in loads] == [
+        ("http", berkeley.id, 0, True),
+        ("http", nersc.id, 1, True),
+    ]

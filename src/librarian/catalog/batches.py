@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import case, exists, func, insert, literal, select, update
+from sqlalchemy import and_, case, exists, func, insert, literal, select, update
 
 from librarian.catalog import rows
 from librarian.catalog.columns import Instant
@@ -60,6 +61,16 @@ def _batch(row: rows.Found) -> Batch:
         created_at=found["created_at"],
         progressed_at=found["progressed_at"],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What one engine does for one peer: batches that it has started, and whether another waits."""
+
+    engine: str
+    peer_id: PeerId
+    started: int
+    is_waiting: bool
 
 
 class Batches(Repository):
@@ -125,6 +136,32 @@ class Batches(Repository):
             .limit(limit)
         )
         return tuple(_batch(row) for row in found)
+
+    async def loads(self, now: datetime) -> tuple[Load, ...]:
+        """What each engine does for each peer; those that have waited longest for a start come first."""
+        is_queued = BatchRow.state == BatchState.QUEUED
+        waits = and_(is_queued, BatchRow.next_try_at <= now)
+        first = func.min(case((waits, BatchRow.id)))
+        found = await self._connection.execute(
+            select(
+                BatchRow.engine,
+                BatchRow.peer_id,
+                func.sum(case((is_queued, 0), else_=1)).label("started"),
+                first.label("first_waiting"),
+            )
+            .where(rows.one_of(BatchRow.state, *UNDER_WAY))
+            .group_by(BatchRow.engine, BatchRow.peer_id)
+            .order_by(first)
+        )
+        return tuple(
+            Load(
+                engine=row.engine,
+                peer_id=PeerId(row.peer_id),
+                started=int(row.started),
+                is_waiting=row.first_waiting is not None,
+            )
+            for row in found
+        )
 
     async def count_under_way(self, peer: PeerId) -> int:
         """How many batches to *peer* have not ended."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Integer, and_, case, cast, delete, exists, func, literal, or_, select, update
+from sqlalchemy import Integer, case, cast, delete, exists, func, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
@@ -25,9 +25,8 @@ from librarian.catalog.schema import (
     StoreRow,
 )
 from librarian.catalog.tallies import Tallies
-from librarian.checksum import Checksum
-from librarian.names import FileId, FileName, PeerId, RuleId, RuleName, SiteName, StoreName
-from librarian.states import DueState, Intent, Kind, Presence, TransferState
+from librarian.names import FileId, PeerId, RuleId, RuleName, SiteName, StoreName
+from librarian.states import DueState, Intent, Presence, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -49,25 +48,6 @@ class NewDue:
     peer_id: PeerId
     size: int
     not_before: datetime
-
-
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A copy that may be offered now, with all that an offer says."""
-
-    file_id: FileId
-    name: FileName
-    kind: Kind
-    size: int
-    checksum: Checksum
-    uploader: str
-    origin: str
-    created_at: datetime
-    attempts: int
-    #: A healthy copy of ours; None when there is none.
-    store: StoreName | None
-    #: The transfer that is already open for this copy; it is offered again under the same uuid.
-    uuid: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,89 +137,6 @@ class CopiesDue(Repository):
         packed = rows.pack((d.file_id, d.rule_id, d.peer_id, d.size, to_micros(d.not_before)) for d in dues)
         written = await self._connection.execute(statement, {"owed": packed})
         return await self._count(((row.peer_id, row.size) for row in written), sign=1)
-
-    async def peers_with_work(self, now: datetime) -> tuple[PeerId, ...]:
-        """Enabled peers that are not held, to which something is due by *now*."""
-        is_due = exists().where(
-            CopyDueRow.peer_id == PeerRow.id, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now
-        )
-        found = await self._connection.scalars(
-            select(PeerRow.id).where(PeerRow.is_enabled, PeerRow.held_because.is_(None), is_due).order_by(PeerRow.id)
-        )
-        return tuple(PeerId(peer) for peer in found)
-
-    async def next_rule(self, peer: PeerId, *, now: datetime) -> RuleId | None:
-        """The rule of the copy that has waited longest for *peer*, if one is due by *now*."""
-        rule = await self._connection.scalar(
-            select(CopyDueRow.rule_id)
-            .where(
-                CopyDueRow.peer_id == peer, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now
-            )
-            .order_by(CopyDueRow.next_try_at, CopyDueRow.file_id)
-            .limit(1)
-        )
-        return None if rule is None else RuleId(rule)
-
-    async def candidates(self, peer: PeerId, *, rule: RuleId, now: datetime, limit: int) -> tuple[Candidate, ...]:
-        """What *rule* owes to *peer* by *now*, longest waiting first, at most *limit*."""
-        source = (
-            select(func.min(StoreRow.name))
-            .join(InstanceRow, InstanceRow.store_id == StoreRow.id)
-            .where(
-                InstanceRow.file_id == CopyDueRow.file_id,
-                InstanceRow.presence == Presence.PRESENT,
-                InstanceRow.intent == Intent.KEEP,
-            )
-            .scalar_subquery()
-        )
-        found = await self._connection.execute(
-            select(
-                CopyDueRow.file_id,
-                CopyDueRow.attempts,
-                FileRow.name,
-                FileRow.kind,
-                FileRow.size,
-                FileRow.checksum,
-                FileRow.uploader,
-                FileRow.origin,
-                FileRow.created_at,
-                source.label("store"),
-                OutgoingRow.uuid,
-            )
-            .join(FileRow, FileRow.id == CopyDueRow.file_id)
-            .outerjoin(
-                OutgoingRow,
-                and_(
-                    OutgoingRow.peer_id == CopyDueRow.peer_id,
-                    OutgoingRow.file_id == CopyDueRow.file_id,
-                    rows.one_of(OutgoingRow.state, *_LIVE),
-                ),
-            )
-            .where(
-                CopyDueRow.peer_id == peer,
-                CopyDueRow.rule_id == rule,
-                rows.one_of(CopyDueRow.state, DueState.DUE),
-                CopyDueRow.next_try_at <= now,
-            )
-            .order_by(CopyDueRow.next_try_at, CopyDueRow.file_id)
-            .limit(limit)
-        )
-        return tuple(
-            Candidate(
-                file_id=FileId(row.file_id),
-                name=FileName.trusted(row.name),
-                kind=Kind(row.kind),
-                size=row.size,
-                checksum=Checksum.trusted(row.checksum),
-                uploader=row.uploader,
-                origin=row.origin,
-                created_at=row.created_at,
-                attempts=row.attempts,
-                store=None if row.store is None else StoreName(row.store),
-                uuid=row.uuid,
-            )
-            for row in found
-        )
 
     async def turn(self, peer: PeerId, turns: Sequence[Turn]) -> None:
         """Write what became of attempts, for every rule that owes the file to *peer*."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, exists, insert, literal, or_, select, update
+from sqlalchemy import and_, exists, func, insert, literal, or_, select, update
 
 from librarian.catalog import rows
 from librarian.catalog.columns import to_micros
@@ -263,6 +263,16 @@ class OutgoingTransfers(Repository):
             {"asked": rows.pack((file_id,) for file_id in files)},
         )
         return frozenset(FileId(file_id) for file_id in found)
+
+    async def staged_bytes(self, peer: PeerId) -> int:
+        """Bytes that *peer* has accepted and does not hold yet: in its staging, or on their way there."""
+        found = await self._connection.scalar(
+            select(func.coalesce(func.sum(OutgoingRow.size), 0)).where(
+                OutgoingRow.peer_id == peer,
+                rows.one_of(OutgoingRow.state, TransferState.ONGOING, TransferState.STAGED),
+            )
+        )
+        return int(found or 0)
 
     async def find(self, uuid: str) -> Outgoing | None:
         """The transfer *uuid*, if there is one."""

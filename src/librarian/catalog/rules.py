@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from librarian.catalog import rows
 
-_COLUMNS = (
+RULE_COLUMNS = (
     RuleRow.id,
     RuleRow.name,
     RuleRow.version,
@@ -45,7 +45,8 @@ class Backlog:
     stores: tuple[StoreName, ...]
 
 
-def _rule(row: rows.Found) -> Rule:
+def rule_of(row: rows.Found) -> Rule:
+    """The record of a row that selected ``RULE_COLUMNS``."""
     found = row._mapping
     return Rule(
         id=RuleId(found["id"]),
@@ -66,20 +67,20 @@ class Rules(Repository):
 
     async def all(self) -> tuple[Rule, ...]:
         """Every rule, by name."""
-        found = await self._connection.execute(select(*_COLUMNS).order_by(RuleRow.name))
-        return tuple(_rule(row) for row in found)
+        found = await self._connection.execute(select(*RULE_COLUMNS).order_by(RuleRow.name))
+        return tuple(rule_of(row) for row in found)
 
     async def find(self, name: str) -> Rule | None:
         """The rule called *name*, if there is one."""
-        row = (await self._connection.execute(select(*_COLUMNS).where(RuleRow.name == name))).first()
-        return _rule(row) if row else None
+        row = (await self._connection.execute(select(*RULE_COLUMNS).where(RuleRow.name == name))).first()
+        return rule_of(row) if row else None
 
     async def in_force(self) -> tuple[Rule, ...]:
         """The rules that apply to files that arrive now: enabled, with a peer that exists."""
         statement = self._once(
-            lambda: select(*_COLUMNS).where(RuleRow.is_enabled, RuleRow.peer_id.is_not(None)).order_by(RuleRow.id)
+            lambda: select(*RULE_COLUMNS).where(RuleRow.is_enabled, RuleRow.peer_id.is_not(None)).order_by(RuleRow.id)
         )
-        return tuple(_rule(row) for row in await self._connection.execute(statement))
+        return tuple(rule_of(row) for row in await self._connection.execute(statement))
 
     async def put(self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool) -> bool:
         """Write the rule, enabled; returns whether anything changed. A change is back-filled from the start."""
@@ -113,13 +114,13 @@ class Rules(Repository):
         """A rule whose files have not all been looked at, if there is one."""
         row = (
             await self._connection.execute(
-                select(*_COLUMNS)
+                select(*RULE_COLUMNS)
                 .where(RuleRow.backfill_after.is_not(None), RuleRow.is_enabled, RuleRow.peer_id.is_not(None))
                 .order_by(RuleRow.id)
                 .limit(1)
             )
         ).first()
-        return _rule(row) if row else None
+        return rule_of(row) if row else None
 
     async def walked(self, rule: Rule, *, after: FileId | None) -> bool:
         """The walk of *rule* has come to *after* (None: to its end); False when the rule changed meanwhile."""

@@ -122,7 +122,7 @@ class CopyDueRow(Base):
     __table_args__ = (
         Index(
             "copies_due_now",
-            "peer_id",
+            "rule_id",
             "next_try_at",
             "file_id",
             sqlite_where=text("state = 'due'"),

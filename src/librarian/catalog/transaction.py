@@ -24,6 +24,7 @@ from librarian.catalog.search import Search
 from librarian.catalog.site import SiteIdentity
 from librarian.catalog.stores import StoreRows
 from librarian.catalog.tallies import Tallies
+from librarian.catalog.waiting import WaitingCopies
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -110,6 +111,11 @@ class Transaction:
     def copies_due(self) -> CopiesDue:
         """Copies that files still owe."""
         return CopiesDue(self._connection, self._dialect)
+
+    @cached_property
+    def waiting(self) -> WaitingCopies:
+        """Copies that may be offered now."""
+        return WaitingCopies(self._connection, self._dialect)
 
     @cached_property
     def outbox(self) -> Outbox:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from librarian import guard, preflight, replication
-from librarian.catalog.copies_due import Candidate, Turn
+from librarian.catalog.copies_due import Turn
 from librarian.catalog.outgoing import Acceptance, Ending, NewOutgoing
 from librarian.errors import LibrarianError, PeerUnavailable
 from librarian.gates import gate_of
 from librarian.names import StoreName, Token
 from librarian.states import DueState, TransferState
+from librarian.tasks import planning
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import retry_delay, utc_now
 from librarian.wire.clones import Accepted, Busy, Held, OfferClones, OfferedClone, Refused
@@ -26,15 +27,15 @@ if TYPE_CHECKING:
 
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
+    from librarian.catalog.waiting import Candidate
     from librarian.names import BatchId, PeerId, RuleId
-    from librarian.policies import RulePolicy
+    from librarian.policies import ClonePolicy, RulePolicy
     from librarian.preflight import Preflight
+    from librarian.site import Site
     from librarian.wire.clones import Verdict
 
 log = logging.getLogger(__name__)
 
-#: Batches to one peer that have not ended; more would only wait in its staging.
-MOST_BATCHES: Final = 4
 #: How often a peer is asked whether its entry points are still those that were pinned.
 CHECK_EVERY: Final = timedelta(minutes=10)
 #: A blocked copy is looked at again after this long, whatever was heard.
@@ -73,9 +74,14 @@ class Send(LaneTask[Offer, Answered]):
 
     name: ClassVar[str] = "send"
 
+    def __init__(self, site: Site, policy: ClonePolicy | None = None) -> None:
+        super().__init__(site, policy)
+        #: Offers made to each peer since the start.
+        self._offers: Counter[PeerId] = Counter()
+
     async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
         """Peers to which copies are due."""
-        return await tx.copies_due.peers_with_work(now)
+        return await tx.waiting.peers(now)
 
     def admits(self, peer: Peer) -> bool:
         """Whether copies may be offered to *peer* now."""
@@ -84,18 +90,23 @@ class Send(LaneTask[Offer, Answered]):
     async def plan_for(self, tx: Transaction, peer: Peer) -> Offer | None:
         """Claim due copies of one rule, up to its batch bounds, each under a uuid that is already written down."""
         now = utc_now()
-        if await tx.batches.count_under_way(peer.id) >= MOST_BATCHES:
+        if await tx.batches.count_under_way(peer.id) >= self.policy.batches_per_peer:
             return None
         rule = await self._next_rule(tx, peer, now=now)
         if rule is None:
             return None
         rule_id, policy = rule
-        found = await tx.copies_due.candidates(peer.id, rule=rule_id, now=now, limit=policy.batch_files)
+        staged = 0 if peer.staged_budget is None else await tx.outgoing.staged_bytes(peer.id)
+        room = planning.room_of(policy, budget=peer.staged_budget, staged=staged)
+        found = await tx.waiting.candidates(rule_id, now=now, limit=policy.batch_files) if room > 0 else ()
         blocked = [candidate for candidate in found if candidate.store is None]
         await tx.copies_due.turn(peer.id, [_blocked(candidate, now) for candidate in blocked])
-        chosen = _within([c for c in found if c.store is not None], policy.batch_bytes)
+        # What is larger than a batch or the whole budget goes alone.
+        takes_one = staged == 0 or room == policy.batch_bytes
+        chosen = planning.within((c for c in found if c.store is not None), room, takes_one=takes_one)
         if not chosen:
             return None
+        self._offers[peer.id] += 1
         items = tuple(Offered(candidate=c, uuid=c.uuid or str(uuid.uuid4())) for c in chosen)
         await tx.outgoing.open(
             peer.id,
@@ -168,14 +179,22 @@ class Send(LaneTask[Offer, Answered]):
         self.site.bells.ring("submit")
 
     async def _next_rule(self, tx: Transaction, peer: Peer, *, now: datetime) -> tuple[RuleId, RulePolicy] | None:
-        rule_id = await tx.copies_due.next_rule(peer.id, now=now)
-        if rule_id is None:
-            return None
-        rules = {rule.id: rule for rule in await tx.rules.in_force()}
-        if rule_id not in rules:
-            # The rule was switched off between two statements of ours; its rows go with it.
-            return None
-        return rule_id, replication.policy_of(rules[rule_id])
+        """The rule whose turn it is, unless all would wait for more files to fill a batch."""
+        found = await tx.waiting.rules(peer.id, now=now)
+        waiting = {each.rule.id: (each.since, replication.policy_of(each.rule)) for each in found}
+        pauses: list[timedelta] = []
+        for rule in planning.in_turn(waiting, offers=self._offers[peer.id]):
+            since, policy = waiting[rule]
+            if now - since >= policy.batch_age:
+                return rule, policy
+            sample = await tx.waiting.sample(rule, now=now, limit=policy.batch_files)
+            fills_at = planning.fills_at(policy, since=since, sample=sample)
+            if fills_at <= now:
+                return rule, policy
+            pauses.append(fills_at - now)
+        if pauses:
+            self.site.bells.ring_in(min(pauses), self.name)
+        return None
 
     async def _hold(self, tx: Transaction, plan: Offer) -> None:
         why = "its entry points are not those that were pinned"
@@ -246,18 +265,6 @@ class Send(LaneTask[Offer, Answered]):
         waits = [turn.next_try_at - utc_now() for turn in turns if turn.state is DueState.DUE]
         if waits:
             self.site.bells.ring_in(min(waits), self.name)
-
-
-def _within(candidates: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """As many of *candidates* as *limit* bytes hold, at least one."""
-    chosen: list[Candidate] = []
-    total = 0
-    for candidate in candidates:
-        total += candidate.size
-        if chosen and total > limit:
-            break
-        chosen.append(candidate)
-    return chosen
 
 
 def _clone(item: Offered) -> OfferedClone:

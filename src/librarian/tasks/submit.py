@@ -9,6 +9,7 @@ from librarian import guard
 from librarian.errors import Bug, LibrarianError, Unavailable
 from librarian.gates import gate_of
 from librarian.states import BatchState, TransferState
+from librarian.tasks import planning
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import retry_delay, utc_now
 from librarian.transfers.base import Item, Job
@@ -55,11 +56,10 @@ class Submit(LaneTask[Submission, Step]):
         return gate_of(peer, now=utc_now()).may_move
 
     async def plan_for(self, tx: Transaction, peer: Peer) -> Submission | None:
-        """Claim the oldest queued batch: SUBMITTING."""
-        queued = await tx.batches.in_state([BatchState.QUEUED], peer=peer.id, now=utc_now(), limit=1)
-        if not queued:
+        """Claim the oldest queued batch whose engine has a place for it: SUBMITTING."""
+        batch = await self._next_batch(tx, peer)
+        if batch is None:
             return None
-        batch = queued[0]
         if batch.engine not in self.site.engines:
             raise Bug(f"batch {batch.id} wants the engine {batch.engine!r}, which this site does not have")
         if not await tx.batches.move(batch.id, BatchState.SUBMITTING):
@@ -111,6 +111,31 @@ class Submit(LaneTask[Submission, Step]):
     def done(self, plan: Submission) -> None:
         """The engine works now."""
         self.site.bells.ring("poll")
+
+    async def _next_batch(self, tx: Transaction, peer: Peer) -> Batch | None:
+        now = utc_now()
+        queued = await tx.batches.in_state(
+            [BatchState.QUEUED], peer=peer.id, now=now, limit=self.policy.batches_per_peer
+        )
+        if not queued:
+            return None
+        loads = await tx.batches.loads(now)
+        known = await tx.peers.with_ids([load.peer_id for load in loads if load.is_waiting])
+        # Whoever cannot go on now must not keep a place from those who can.
+        able = {each.id for each in known.values() if self.admits(each) and not self._rests(each)}
+        for batch in queued:
+            of_engine = [load for load in loads if load.engine == batch.engine]
+            if planning.may_start(
+                peer.id,
+                under_way={load.peer_id: load.started for load in of_engine},
+                waiting=[load.peer_id for load in of_engine if load.is_waiting and load.peer_id in able],
+                most=self.policy.batches_per_engine,
+            ):
+                return batch
+        return None
+
+    def _rests(self, peer: Peer) -> bool:
+        return self.site.neighbours.is_resting(peer.name, self.name)
 
     def _job(self, plan: Submission) -> Job:
         point = _entry_point(plan.peer, plan.batch)

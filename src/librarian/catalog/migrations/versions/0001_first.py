@@ -283,7 +283,7 @@ def _copies_due() -> None:
         sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("file_id", "rule_id"))
     op.create_index("copies_due_by_peer", "copies_due", ["peer_id", "file_id"])
     op.create_index("copies_due_by_rule", "copies_due", ["rule_id", "file_id"])
-    op.create_index("copies_due_now", "copies_due", ["peer_id", "next_try_at", "file_id"],
+    op.create_index("copies_due_now", "copies_due", ["rule_id", "next_try_at", "file_id"],
         sqlite_where=sa.text("state = 'due'"), postgresql_where=sa.text("state = 'due'"))
 
 
