@@ -42,6 +42,8 @@ class Job:
     address: str
     staging: str
     items: tuple[Item, ...]
+    #: Bytes per second to this peer, over all its jobs of this engine; None: as fast as it can. Globus cannot.
+    rate_limit: int | None = None
 
 
 class Phase(StrEnum):

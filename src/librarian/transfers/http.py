@@ -5,11 +5,12 @@ Before it sends it asks what has arrived, so that a dropped connection costs wha
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
-from librarian.errors import PeerUnavailable, SourceChanged
+from librarian.errors import NoRoom, PeerUnavailable, SourceChanged
 from librarian.guard import forbid_io_in_transaction
 from librarian.names import Token
 from librarian.transfers import pieces
@@ -18,11 +19,11 @@ from librarian.wire.base import LIST_ITEMS
 from librarian.wire.clones import ContentWritten, FrameRefusal, FrameTokens, StagedContents
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import AsyncIterator, Callable, Sequence
 
     from librarian.names import SiteName
     from librarian.transfers.base import Item
+    from librarian.transfers.pace import Pace
 
 #: Requests at once per job: two fill a core of Python; more help only where the link is long.
 STREAMS: Final = 3
@@ -119,8 +120,21 @@ class HttpEngine(InProcessEngine):
         ahead = running.in_thread(chunks.read)
         while (chunk := await _read(ahead, chunks, running)) is not None:
             ahead = running.in_thread(chunks.read)
-            yield chunk.data
+            async for part in _at_pace(chunk.data, running.pace):
+                yield part
             running.moved(chunk.payload_bytes)
+
+
+async def _at_pace(data: bytes, pace: Pace) -> AsyncIterator[bytes]:
+    """*data* as fast as *pace* lets it go."""
+    size = pace.part_bytes
+    if size is None:
+        yield data
+        return
+    for start in range(0, len(data), size):
+        part = data[start : start + size]
+        await asyncio.sleep(pace.book(len(part)))
+        yield part
 
 
 async def _read(
@@ -170,7 +184,7 @@ def _judge(running: Running, refused: Sequence[FrameRefusal]) -> None:
 
     Raises
     ------
-    PeerUnavailable
+    PeerUnavailable, NoRoom
         Something was refused that may be taken later.
     """
     items = {item.token: item for item in running.left}
@@ -182,6 +196,7 @@ def _judge(running: Running, refused: Sequence[FrameRefusal]) -> None:
         else:
             passing = refusal
     if passing is not None:
-        raise PeerUnavailable(
+        kind = NoRoom if passing.problem.code == NoRoom.code else PeerUnavailable
+        raise kind(
             f"{running.job.peer} cannot take content now: {passing.problem.message}", remedy=passing.problem.remedy
         )

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
-from librarian.errors import PeerUnavailable
+from librarian.errors import NoRoom, PeerUnavailable
 from librarian.guard import forbid_io_in_transaction
 from librarian.states import Kind
 from librarian.transfers.tasks import THREADS, InProcessEngine, Running, side_by_side
@@ -44,11 +44,16 @@ _UNABLE: Final = frozenset(
     }
 )
 #: What the receiver's file system says when it may take the same bytes later.
-_PASSING: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE})
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_PASSING: Final = _FULL | {errno.EIO, errno.EROFS, errno.ESTALE}
 
 
 class _Unreadable(Exception):
     """A source cannot be read: trouble of the sender's, and of one item alone."""
+
+
+class _Stopped(Exception):
+    """Nobody waits for this copy any more."""
 
 
 class LocalEngine(InProcessEngine):
@@ -79,13 +84,29 @@ class LocalEngine(InProcessEngine):
 
 @dataclass(frozen=True)
 class _Teller:
-    """Lets a copying thread say how far it is."""
+    """Lets a copying thread say how far it is, and learn how fast to go on, and whether to go on at all."""
 
     loop: asyncio.AbstractEventLoop
     running: Running
 
+    @property
+    def slice_bytes(self) -> int:
+        """What is copied before more is asked."""
+        return min(self.running.pace.part_bytes or SLICE_BYTES, SLICE_BYTES)
+
     def __call__(self, size: int) -> None:
         self.loop.call_soon_threadsafe(self.running.moved, size)
+
+    def wait_for(self, size: int) -> None:
+        """Wait until *size* bytes may go.
+
+        Raises
+        ------
+        _Stopped
+            None may: the transfer was stopped.
+        """
+        if self.running.is_over.wait(self.running.pace.book(size)):
+            raise _Stopped
 
 
 def _grouped(items: list[Item]) -> Iterator[list[Item]]:
@@ -122,7 +143,8 @@ def _copy_group(job: Job, items: list[Item], tell: _Teller) -> list[tuple[Item, 
             failed.append((item, f"it is not there: {error.filename}"))
         except OSError as error:
             if error.errno in _PASSING:
-                raise PeerUnavailable(
+                kind = NoRoom if error.errno in _FULL else PeerUnavailable
+                raise kind(
                     f"cannot copy into the staging of {job.peer}: {error.strerror}",
                     remedy="Free space there, or repair the mount; the copy goes on by itself.",
                 ) from error
@@ -182,7 +204,8 @@ def _fill(read: int, write: int, *, at: int, size: int, tell: _Teller) -> None:
         return
     can_copy_inside = True
     while at < size:
-        count = min(SLICE_BYTES, size - at)
+        count = min(tell.slice_bytes, size - at)
+        tell.wait_for(count)
         done = 0
         if can_copy_inside:
             try:

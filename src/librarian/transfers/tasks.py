@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import uuid
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple, Unpack
 from librarian.errors import LibrarianError
 from librarian.timing import retry_delay
 from librarian.transfers.base import Phase, Progress, TransferEngine
+from librarian.transfers.pace import Pace, Paces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -40,13 +42,18 @@ class Running:
     """One job under way, as its coroutine tells it."""
 
     job: Job
+    #: How fast bytes may go.
+    pace: Pace
     bytes_done: int = 0
     reason: str = ""
+    remedy: str = ""
     #: A human must act; the job goes on trying.
     is_held: bool = False
     failed: dict[str, str] = field(default_factory=dict)
     attempts: int = 0
     task: asyncio.Task[None] | None = None
+    #: For threads: whoever started them has gone.
+    is_over: threading.Event = field(default_factory=threading.Event)
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="transfer")
     )
@@ -57,6 +64,7 @@ class Running:
 
     def release(self) -> None:
         """Let the threads go; what hangs is left behind."""
+        self.is_over.set()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @property
@@ -72,7 +80,7 @@ class Running:
         """*size* more bytes have arrived: whatever held us up is over."""
         self.bytes_done += size
         self.attempts = 0
-        self.reason = ""
+        self.reason = self.remedy = ""
         self.is_held = False
 
 
@@ -83,6 +91,7 @@ class InProcessEngine(TransferEngine):
         self._on_change = on_change
         self._longest_pause = longest_pause
         self._running: dict[str, Running] = {}
+        self._paces = Paces()
 
     @abstractmethod
     async def move(self, running: Running) -> None:
@@ -101,7 +110,7 @@ class InProcessEngine(TransferEngine):
     async def submit(self, job: Job, key: str) -> str:
         """Start *job* under *key*. A repeat while it runs, or after it has ended, starts nothing."""
         if key not in self._running:
-            running = Running(job=job)
+            running = Running(job=job, pace=self._paces.of(job.peer, job.rate_limit))
             self._running[key] = running
             running.task = asyncio.create_task(self._insist(key, running), name=f"{self.name}: {job.peer}")
             self._forget_old()
@@ -128,8 +137,8 @@ class InProcessEngine(TransferEngine):
             return Progress(phase=Phase.LOST)
         task = running.task
         if task is None or not task.done():
-            phase = Phase.HELD if running.is_held else Phase.ACTIVE
-            return Progress(phase=phase, bytes_done=running.bytes_done, reason=running.reason)
+            phase, remedy = (Phase.HELD, running.remedy) if running.is_held else (Phase.ACTIVE, "")
+            return Progress(phase=phase, bytes_done=running.bytes_done, reason=running.reason, remedy=remedy)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             return Progress(phase=Phase.FAILED, bytes_done=running.bytes_done, reason=f"bug: {error!r}"[:500])
@@ -142,7 +151,7 @@ class InProcessEngine(TransferEngine):
                     await self.move(running)
                 except LibrarianError as error:
                     running.attempts += 1
-                    running.reason = error.message
+                    running.reason, running.remedy = error.message, error.remedy
                     running.is_held = _needs_a_person(error)
                     pause = retry_delay(running.attempts, cap=self._longest_pause)
                     log.warning(
@@ -167,8 +176,8 @@ class InProcessEngine(TransferEngine):
 
 
 def _needs_a_person(error: LibrarianError) -> bool:
-    """Wrong credentials and missing roles do not mend themselves."""
-    return error.code in ("unauthenticated", "forbidden")
+    """Wrong credentials, missing roles, wrong settings and full disks do not mend themselves."""
+    return error.code in ("unauthenticated", "forbidden", "configuration", "no_room")
 
 
 async def side_by_side(workers: Iterable[Coroutine[object, object, None]], *, name: str) -> None:
