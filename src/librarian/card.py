@@ -44,13 +44,13 @@ class Card:
             self._uuid = (await tx.site.get()).uuid
             rows = await tx.stores.all()
         known = {row.name for row in rows}
-        collections = {StoreName(store.name): store.globus for store in self._settings.stores}
+        settings = {StoreName(store.name): store for store in self._settings.stores}
         found: list[OfferedEntryPoint] = []
         for store in self._stores.all():
             if store.name not in known or store.problem is not None:
                 continue
             try:
-                offered = entry_points.offered_by(store, collections.get(store.name))
+                offered = entry_points.offered_by(store, settings.get(store.name))
                 found += await unless_slow(offered, patience=STORE_TIME)
             except TimeoutError:
                 continue

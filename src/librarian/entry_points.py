@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from librarian.catalog.records import EntryPoint
-from librarian.errors import LibrarianError
-from librarian.names import StoreName
+from librarian.errors import BadName, LibrarianError
+from librarian.names import SshAddress, SshPath, StoreName
 from librarian.wire.peers import OfferedEntryPoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from librarian.settings import CollectionSettings
+    from librarian.settings import StoreSettings
     from librarian.stores.base import Store
     from librarian.wire.peers import OfferedSite
 
@@ -39,9 +39,9 @@ async def usable(offered: OfferedSite) -> tuple[EntryPoint, ...]:
             store=StoreName(point.store),
             engine=point.engine,
             # Peers exchange tokens, never hosts: bytes go where we call the peer, whatever it says, or to a
-            # collection that an operator pins.
-            address=point.address if point.engine == "globus" else "",
-            staging=point.staging if point.engine in ("globus", "local") else "",
+            # collection or an account that an operator pins.
+            address=point.address if point.engine in ("globus", "rsync") else "",
+            staging=point.staging if point.engine in ("globus", "rsync", "local") else "",
         )
         for point in found
     )
@@ -57,6 +57,8 @@ def _is_usable(point: OfferedEntryPoint) -> bool:
             return _shares_file_system(point)
         case "globus":
             return _is_in_collection(point)
+        case "rsync":
+            return _is_at_ssh(point)
     return True
 
 
@@ -67,6 +69,16 @@ def _is_in_collection(point: OfferedEntryPoint) -> bool:
     except ValueError:
         return False
     return point.staging.startswith(("/", "~/")) and ".." not in point.staging.split("/")
+
+
+def _is_at_ssh(point: OfferedEntryPoint) -> bool:
+    """Whether it is an account at a host and a path there, and nothing that ssh or a shell would take for more."""
+    try:
+        SshAddress(point.address)
+        SshPath(point.staging)
+    except BadName:
+        return False
+    return True
 
 
 def _shares_file_system(point: OfferedEntryPoint) -> bool:
@@ -80,15 +92,18 @@ def _shares_file_system(point: OfferedEntryPoint) -> bool:
         return False
 
 
-async def offered_by(store: Store, collection: CollectionSettings | None) -> list[OfferedEntryPoint]:
-    """How peers may fill the staging of *store*, which works, and which Globus finds in *collection*.
+async def offered_by(store: Store, settings: StoreSettings | None) -> list[OfferedEntryPoint]:
+    """How peers may fill the staging of *store*, which works; *settings* say where others find it.
 
     For ``local`` a probe file is laid in staging, by which a peer finds out whether it shares the file system.
     """
     points = [OfferedEntryPoint(store=store.name, engine="http")]
-    if collection is not None:
-        address, staging = str(collection.collection), collection.staging
+    if settings is not None and settings.globus is not None:
+        address, staging = str(settings.globus.collection), settings.globus.staging
         points.append(OfferedEntryPoint(store=store.name, engine="globus", address=address, staging=staging))
+    if settings is not None and settings.rsync is not None:
+        address, staging = settings.rsync.address, settings.rsync.staging
+        points.append(OfferedEntryPoint(store=store.name, engine="rsync", address=address, staging=staging))
     try:
         probe = await store.lay_probe()
     except LibrarianError:

@@ -33,6 +33,12 @@ LOST_AND_FOUND: Final = "lost+found"
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
+#: Nothing that a shell, ssh or rsync would take for more than a name.
+_SSH_ADDRESS = re.compile(
+    r"(?P<target>[A-Za-z0-9_][A-Za-z0-9._-]{0,63}@(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]))"
+    r":(?P<port>[1-9][0-9]{0,4})"
+)
+_SSH_PATH = re.compile(r"/|(?:/[A-Za-z0-9._+=,@-]+)+/?")
 
 
 def _has_control(text: str) -> bool:
@@ -178,3 +184,45 @@ class RuleName(_Label):
 
     __slots__ = ()
     _whose = "a rule's"
+
+
+class SshAddress(str):
+    """Where ssh finds an account: ``user@host:port``, and nothing that could be taken for an option or a command."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: object) -> Self:
+        """Parse *text*; raises BadName."""
+        found = _SSH_ADDRESS.fullmatch(text) if isinstance(text, str) else None
+        if found is None or int(found["port"]) > 65535:
+            raise BadName(
+                f"{str(text)[:80]!r} is not the address of an account at a host",
+                remedy="Give 'user@host' with letters, digits, '.', '_' and '-' alone, and a port up to 65535.",
+            )
+        return str.__new__(cls, text)
+
+    @property
+    def target(self) -> str:
+        """``user@host``."""
+        return self.rpartition(":")[0]
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return int(self.rpartition(":")[2])
+
+
+class SshPath(str):
+    """A folder at the other end of ssh: absolute, of letters, digits and ``._+=,@-`` alone, without ``..``."""
+
+    __slots__ = ()
+
+    def __new__(cls, text: object) -> Self:
+        """Parse *text*; raises BadName."""
+        is_path = isinstance(text, str) and len(text) <= NAME_BYTES and _SSH_PATH.fullmatch(text) is not None
+        if not is_path or ".." in str(text).split("/"):
+            raise BadName(
+                f"{str(text)[:80]!r} is not a path that can be handed to ssh",
+                remedy="Give an absolute path of letters, digits, '.', '_', '+', '=', ',', '@' and '-', without '..'.",
+            )
+        return str.__new__(cls, text)

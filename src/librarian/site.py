@@ -34,6 +34,8 @@ from librarian.transfers.globus_desk import Desk
 from librarian.transfers.globus_hauls import Collection
 from librarian.transfers.http import HttpEngine
 from librarian.transfers.local import LocalEngine
+from librarian.transfers.rsync import RsyncEngine
+from librarian.transfers.rsync_run import Ssh
 from librarian.writers import Writers
 
 if TYPE_CHECKING:
@@ -133,6 +135,9 @@ def _engines(settings: Settings, neighbours: Neighbours, bells: Bells) -> dict[s
     ]
     if settings.globus is not None:
         engines.append(_globus_engine(settings, settings.globus, has_changed))
+    if settings.rsync is not None:
+        ssh = Ssh(key_file=settings.rsync.key_file, known_hosts_file=settings.rsync.known_hosts_file)
+        engines.append(RsyncEngine(ssh, folder=settings.state / "rsync", on_change=has_changed))
     return {engine.name: engine for engine in engines}
 
 

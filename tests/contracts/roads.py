@@ -18,10 +18,12 @@ from librarian.transfers.globus_desk import Desk
 from librarian.transfers.globus_hauls import Collection
 from librarian.transfers.http import HttpEngine
 from librarian.transfers.local import LocalEngine
+from librarian.transfers.rsync import RsyncEngine
 from tests.fakes.folder_port import FolderPort
 from tests.fakes.globus import FakeGlobus, fake_globus, pointed_at
+from tests.fakes.sshd import Sshd, sshd
 
-KINDS = ("http", "local", "globus")
+KINDS = ("http", "local", "globus", "rsync")
 MIB = 1024**2
 #: No pause between tries is longer in tests.
 PAUSE = timedelta(seconds=1)
@@ -91,7 +93,7 @@ class Road:
 
     async def until(self, handle: str, *phases: Phase) -> Progress:
         """What the engine says once it is in one of *phases*."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while (progress := await self.says(handle)).phase not in phases:
                 # What happens elsewhere is not rung for.
                 with contextlib.suppress(TimeoutError):
@@ -114,11 +116,25 @@ async def road_of(kind: str, folder: Path) -> AsyncIterator[Road]:
         async with globus_road(sources, staging, changed) as (road, _):
             yield road
         return
+    if kind == "rsync":
+        async with sshd(folder / "sshd") as server, rsync_road(sources, staging, changed, server) as road:
+            yield road
+        return
     port = FolderPort(staging)
     engine: TransferEngine = LocalEngine(on_change=changed.set, longest_pause=PAUSE)
     if kind == "http":
         engine = HttpEngine(port, on_change=changed.set, longest_pause=PAUSE)
     yield Road(engine, port, sources, staging, changed)
+    await engine.close()
+
+
+@asynccontextmanager
+async def rsync_road(
+    sources: Path, staging: Path, changed: asyncio.Event, server: Sshd, *, sees_staging: str = ""
+) -> AsyncIterator[Road]:
+    """A road over ssh to *server*."""
+    engine = RsyncEngine(server.ssh, folder=sources.parent / "links", on_change=changed.set, longest_pause=PAUSE)
+    yield Road(engine, FolderPort(staging), sources, staging, changed, server.address, sees_staging)
     await engine.close()
 
 

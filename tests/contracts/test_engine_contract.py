@@ -2,6 +2,8 @@
 
 import asyncio
 import filecmp
+import time
+from dataclasses import replace
 
 import pytest
 
@@ -130,6 +132,20 @@ async def test_a_staging_that_is_away_is_waited_for(road):
 
     assert (stalled.phase, progress.phase) == (Phase.ACTIVE, Phase.SUCCEEDED)
     assert road.payload(item).read_bytes() == b"one"
+
+
+@pytest.mark.parametrize("road", ["http", "local", "rsync"], indirect=True)
+async def test_no_more_bytes_go_in_a_second_than_the_limit_says(road):
+    files = [road.has_file(f"{number}", b"x" * (256 * 1024)) for number in range(4)]
+    job = replace(road.job, rate_limit=2 * MIB)
+    began = time.monotonic()
+
+    progress = await road.ends(await road.engine.submit(job, "key"))
+
+    # What may go at once after a rest is a quarter of a second's worth, and rsync counts in larger steps.
+    assert time.monotonic() - began > 0.2
+    assert (progress.phase, progress.bytes_done) == (Phase.SUCCEEDED, MIB)
+    assert all(road.payload(file).read_bytes() == file.source.read_bytes() for file in files)
 
 
 async def until_stalled(road, handle):

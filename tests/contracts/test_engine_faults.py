@@ -82,3 +82,19 @@ async def test_sources_on_a_hung_disk_hold_up_no_other_transfer(mounts, road, tm
 
     assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
     assert road.payload(good).read_bytes() == b"good"
+
+
+@pytest.mark.parametrize("road", ["local", "rsync"], indirect=True)
+async def test_a_full_disk_is_held_until_there_is_room(mounts, road):
+    ballast = mounts.tmpfs(road.staging, "size=4m") / "ballast"
+    ballast.write_bytes(b"x" * (3 * MIB))
+    item = road.has_file("one", b"1" * (2 * MIB))
+
+    handle = await road.starts()
+    held = await road.until(handle, Phase.HELD)
+    ballast.unlink()
+    progress = await road.ends(handle)
+
+    assert "Free space" in held.remedy
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert road.payload(item).read_bytes() == b"1" * (2 * MIB)

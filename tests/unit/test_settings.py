@@ -241,3 +241,59 @@ def test_what_globus_cannot_work_with_is_told(write, tmp_path, text, problem):
     problems = problems_of(write(text))
 
     assert any(told.startswith(problem.replace("{tmp}", str(tmp_path))) for told in problems)
+
+
+RSYNC = """
+name = "chajnantor"
+[rsync]
+key_file = "{key}"
+[[stores]]
+name = "fast"
+root = "{tmp}/fast/root"
+staging = "{tmp}/fast/staging"
+rsync = {target = "{target}", port = 2222, staging = "{staging}"}
+"""
+
+
+def rsync_settings(*, key="{tmp}/key", target="librarian@host.example", staging="/staging"):
+    return RSYNC.replace("{key}", key).replace("{target}", target).replace("{staging}", staging)
+
+
+def test_a_store_is_found_at_ssh_under_an_address(write, tmp_path):
+    (tmp_path / "key").touch(mode=0o600)
+
+    settings = load_settings(write(rsync_settings()))
+
+    check_settings(settings)
+    assert settings.rsync.key_file == tmp_path / "key"
+    assert settings.stores[0].rsync.address == "librarian@host.example:2222"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"target": "host.example"}, "is not the address of an account at a host"),
+        ({"target": "-oProxyCommand=id@host"}, "is not the address of an account at a host"),
+        ({"staging": "/a b"}, "is not a path that can be handed to ssh"),
+    ],
+)
+def test_what_could_be_more_than_a_name_to_ssh_is_refused(write, wrong, problem):
+    with pytest.raises(ConfigurationError, match=problem):
+        load_settings(write(rsync_settings(**wrong)))
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("none", "rsync.key_file: {tmp}/none cannot be read"),
+        ("my key", "rsync.key_file: '{tmp}/my key' is not an absolute path of letters"),
+        ("open", "rsync.key_file: others may read {tmp}/open, and ssh would refuse it"),
+    ],
+)
+def test_a_key_that_ssh_cannot_work_with_is_told(write, tmp_path, name, problem):
+    (tmp_path / "my key").touch(mode=0o600)
+    (tmp_path / "open").touch(mode=0o644)
+
+    problems = problems_of(write(rsync_settings(key=f"{tmp_path}/{name}")))
+
+    assert [told.startswith(problem.replace("{tmp}", str(tmp_path))) for told in problems] == [True]

@@ -5,7 +5,9 @@ from librarian.settings.loading import check_settings, load_settings
 from librarian.settings.models import (
     CollectionSettings,
     GlobusSettings,
+    LandingSettings,
     Limits,
+    RsyncSettings,
     RuleSettings,
     Settings,
     StoreSettings,
@@ -16,7 +18,9 @@ from librarian.settings.models import (
 __all__ = [
     "CollectionSettings",
     "GlobusSettings",
+    "LandingSettings",
     "Limits",
+    "RsyncSettings",
     "RuleSettings",
     "Settings",
     "StoreSettings",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import logging
 import os
+import re
+import shutil
 import ssl
 import threading
 import uuid
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from librarian.settings.models import Settings, StoreSettings, TlsSettings
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: The folders of a store that say nothing for so long are left to the running server.
 LONGEST_LOOK: Final = timedelta(seconds=2)
+#: rsync takes what it is to run apart at spaces and quotes, and ssh what its options say.
+_PLAIN: Final = re.compile(r"(/[A-Za-z0-9._+=,@-]+)+")
 _SCHEMES: Final = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
@@ -110,10 +114,26 @@ def _files(settings: Settings) -> Iterator[str]:
             yield "globus: give either 'client_secret_file' or 'refresh_token_file'"
         if not any(store.globus for store in settings.stores):
             yield "globus: no store says where it is found at Globus; give one 'globus = {collection = …}'"
+    if settings.rsync is not None:
+        given = {"rsync.key_file": settings.rsync.key_file, "rsync.known_hosts_file": settings.rsync.known_hosts_file}
+        wanted |= given
+        yield from _ssh(given)
     unreadable = [key for key, path in wanted.items() if path is not None and not os.access(path, os.R_OK)]
     yield from (f"{key}: {wanted[key]} cannot be read" for key in unreadable)
     if settings.tls is not None and not unreadable and (reason := _unusable(settings.tls)) is not None:
         yield f"tls: {reason}"
+
+
+def _ssh(given: Mapping[str, Path | None]) -> Iterator[str]:
+    for program in ("rsync", "ssh"):
+        if shutil.which(program) is None:
+            yield f"rsync: there is no program '{program}' on this machine"
+    for key, path in given.items():
+        if path is not None and not _PLAIN.fullmatch(str(path)):
+            yield f"{key}: {str(path)!r} is not an absolute path of letters, digits and '._+=,@-' alone"
+    key_file = given["rsync.key_file"]
+    if key_file is not None and key_file.is_file() and key_file.stat().st_mode & 0o077:
+        yield f"rsync.key_file: others may read {key_file}, and ssh would refuse it; run: chmod 600 {key_file}"
 
 
 def _unusable(tls: TlsSettings) -> str | None:

@@ -10,10 +10,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from librarian.errors import BadName
-from librarian.names import RuleName, SiteName, StoreName
+from librarian.names import RuleName, SiteName, SshAddress, SshPath, StoreName
 from librarian.policies import ClonePolicy, HousekeepingPolicy, IngestPolicy, RulePolicy
 from librarian.quantities import Bytes, Span
 
@@ -37,6 +37,7 @@ def _parsed(kind: type[str]) -> Callable[[str], str]:
 SiteText = Annotated[str, AfterValidator(_parsed(SiteName))]
 StoreText = Annotated[str, AfterValidator(_parsed(StoreName))]
 RuleText = Annotated[str, AfterValidator(_parsed(RuleName))]
+SshPathText = Annotated[str, AfterValidator(_parsed(SshPath))]
 
 
 def default_state() -> Path:
@@ -82,6 +83,33 @@ class GlobusSettings(Section):
     )
 
 
+class LandingSettings(Section):
+    """Where ssh finds a store's staging, for peers that send with rsync."""
+
+    target: str = Field(description="The account that writes there: 'user@host', as peers reach it.")
+    port: int = Field(default=22, ge=1, le=65535, description="Of its ssh server.")
+    staging: SshPathText = Field(description="The store's staging, as that account sees it.")
+
+    @field_validator("target")
+    @classmethod
+    def _is_plain(cls, target: str) -> str:
+        return _parsed(SshAddress)(f"{target}:22").rpartition(":")[0]
+
+    @property
+    def address(self) -> SshAddress:
+        """What peers pin."""
+        return SshAddress(f"{self.target}:{self.port}")
+
+
+class RsyncSettings(Section):
+    """Who this site is at ssh, to send with rsync; receiving needs none of this."""
+
+    key_file: Path = Field(description="The private key, without a passphrase; its public half is given to peers.")
+    known_hosts_file: Path | None = Field(
+        default=None, description="Host keys of peers; by default those that the server's user knows."
+    )
+
+
 class StoreSettings(Section):
     """A local place for payloads."""
 
@@ -104,6 +132,7 @@ class StoreSettings(Section):
         default=timedelta(seconds=30), gt=timedelta(0), description="A store that is silent for longer counts as hung."
     )
     globus: CollectionSettings | None = Field(default=None, description="Where it is found at Globus, if it is.")
+    rsync: LandingSettings | None = Field(default=None, description="Where ssh finds its staging, if it does.")
 
 
 class RuleSettings(RulePolicy):
@@ -157,6 +186,7 @@ class Settings(Section):
     )
     tls: TlsSettings | None = Field(default=None, description="Serve https, with these files.")
     globus: GlobusSettings | None = Field(default=None, description="Who this site is at Globus.")
+    rsync: RsyncSettings | None = Field(default=None, description="Who this site is at ssh.")
     stores: tuple[StoreSettings, ...] = Field(default=(), description="At least one; by default one in the state.")
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Which files must get a copy where.")
     limits: Limits = Field(default_factory=Limits, description="Bounds on what a request, a worker or a stop may take.")

@@ -31,9 +31,9 @@ class OfferedEntryPoint(Response):
 
     store: str
     engine: str
-    #: Of ``globus``: the collection.
+    #: Of ``globus``: the collection. Of ``rsync``: the account, ``user@host:port``.
     address: str = ""
-    #: Of ``local``: the staging path as this site sees it. Of ``globus``: as the collection sees it.
+    #: Of ``local``: the staging path as this site sees it. Of ``globus``, ``rsync``: as collection, account see it.
     staging: str = ""
     #: Of ``local``: a file that stands in ``staging`` if you share the file system.
     probe: str = ""

@@ -1,0 +1,258 @@
+"""What the rsync engine does about keys, hosts, full disks, its own death, and addresses that are none."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from librarian.transfers.base import Phase
+from tests.contracts.roads import MIB, rsync_road
+from tests.crash.harness import until
+from tests.fakes.sshd import sshd
+
+#: Bytes per second at which nothing of a MiB ends by itself.
+CRAWL = 20_000
+
+SENDER = """
+import asyncio, sys
+from pathlib import Path
+from librarian.names import SiteName, StoreName, Token
+from librarian.states import Kind
+from librarian.transfers.base import Item, Job
+from librarian.transfers.rsync import RsyncEngine
+from librarian.transfers.rsync_run import Ssh
+
+async def main(key, hosts, folder, address, staging, token, source):
+    engine = RsyncEngine(Ssh(key_file=Path(key), known_hosts_file=Path(hosts)), folder=Path(folder))
+    item = Item(uuid="u", token=Token(token), source=Path(source), kind=Kind.FILE, size=1048576)
+    job = Job(peer=SiteName("nersc"), store=StoreName("fast"), address=address, staging=staging, items=(item,),
+              rate_limit=20000)
+    await engine.submit(job, "key")
+    await asyncio.sleep(3600)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with sshd(tmp_path / "sshd") as made:
+        yield made
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name in ("sources", "staging"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "sources", tmp_path / "staging"
+
+
+@pytest.fixture
+async def road(server, folders):
+    async with rsync_road(*folders, asyncio.Event(), server) as made:
+        yield made
+
+
+async def stalled(road, handle):
+    """What the engine says once it has something to say."""
+    await until(lambda: say(road, handle))
+    return await road.says(handle)
+
+
+async def say(road, handle):
+    return (await road.says(handle)).reason
+
+
+async def has_begun(road, item):
+    """Wait until bytes arrive."""
+
+    async def is_there():
+        return road.payload(item).exists()
+
+    await until(is_there)
+
+
+async def are_gone(folder):
+    """Wait until no run that speaks of *folder* is left."""
+
+    async def none():
+        return not runs_in(folder)
+
+    await until(none)
+
+
+def runs_in(folder: Path) -> list[str]:
+    """The command lines of processes that speak of *folder*."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if f"--files-from={folder}/" in line:
+            found.append(line)
+    return found
+
+
+async def test_what_has_arrived_is_not_sent_again(road):
+    item = road.has_file("one", b"x" * MIB)
+    road.payload(item).write_bytes(b"y" * 1000)
+
+    progress = await road.runs()
+
+    assert (progress.phase, progress.bytes_done) == (Phase.SUCCEEDED, MIB)
+    assert road.payload(item).read_bytes() == b"y" * 1000 + b"x" * (MIB - 1000)
+
+
+async def test_what_arrives_may_be_written_again_though_the_source_is_read_only(road):
+    item = road.has_book("book", {"deep/a": b"a"})
+    for path in (item.source / "deep/a", item.source / "deep", item.source):
+        path.chmod(0o555)
+
+    await road.runs()
+
+    modes = [path.stat().st_mode & 0o700 for path in (road.payload(item), road.payload(item) / "deep/a")]
+    assert modes == [0o700, 0o600]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "word"),
+    [
+        ("is_not_trusted", "is_trusted", "known_hosts_file"),
+        ("lets_nobody_in", "lets_in", "public key"),
+    ],
+)
+async def test_a_wrong_key_at_either_end_is_held_until_somebody_has_mended_it(road, server, spoil, mend, word):
+    item = road.has_file("one", b"one")
+    getattr(server, spoil)()
+
+    handle = await road.starts()
+    held = await road.until(handle, Phase.HELD)
+    getattr(server, mend)()
+    progress = await road.ends(handle)
+
+    assert word in held.remedy
+    assert (progress.phase, road.payload(item).read_bytes()) == (Phase.SUCCEEDED, b"one")
+
+
+async def test_a_server_that_is_away_holds_up_and_fails_nothing(road):
+    road.has_file("one", b"one")
+    road.address = road.address.rpartition(":")[0] + ":1"
+
+    progress = await stalled(road, await road.starts())
+
+    assert progress.phase is Phase.ACTIVE
+    assert "Connection refused" in progress.reason
+
+
+async def test_a_folder_that_the_receiver_took_away_fails_alone_and_is_not_made_anew(road):
+    gone, stays = road.has_file("gone", b"gone"), road.has_file("stays", b"stays")
+    road.payload(gone).parent.rmdir()
+
+    progress = await road.runs()
+
+    assert set(progress.failed_items) == {gone.uuid}
+    assert [path.name for path in road.staging.iterdir()] == [stays.token]
+
+
+async def test_a_staging_that_is_not_mounted_is_not_filled(road):
+    item = road.has_file("one", b"one")
+    road.payload(item).parent.rmdir()
+
+    progress = await stalled(road, await road.starts())
+
+    assert progress.phase is Phase.ACTIVE
+    assert list(road.staging.iterdir()) == []
+
+
+async def test_a_key_that_may_write_into_one_folder_alone_is_enough(server, folders):
+    server.lets_in(f'command="rrsync -wo {folders[1]}",restrict')
+    async with rsync_road(*folders, asyncio.Event(), server, sees_staging="/") as road:
+        file, book = road.has_file("one", b"one"), road.has_book("book", {"deep/a": b"a"})
+
+        progress = await road.runs()
+
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert road.payload(file).read_bytes() == b"one"
+    assert (road.payload(book) / "deep/a").read_bytes() == b"a"
+
+
+async def test_a_link_within_a_book_is_not_followed_and_its_book_fails_alone(road):
+    odd, good = road.has_book("odd", {"a": b"a"}), road.has_file("good", b"good")
+    (odd.source / "passwd").symlink_to("/etc/passwd")
+
+    progress = await road.runs()
+
+    assert set(progress.failed_items) == {odd.uuid}
+    assert not road.payload(odd).exists()
+    assert road.payload(good).read_bytes() == b"good"
+
+
+@pytest.mark.parametrize(
+    ("address", "staging"),
+    [
+        ("-oProxyCommand=touch${IFS}here@host:22", "/staging"),
+        ("user@host:22", "/staging;touch here"),
+        ("user@host", "/staging"),
+        ("user@host:22", "relative"),
+    ],
+)
+async def test_what_is_no_place_for_ssh_is_never_handed_to_it(road, address, staging):
+    road.has_file("one", b"one")
+    road.address, road.sees_staging = address, staging
+
+    held = await road.until(await road.starts(), Phase.HELD)
+
+    assert "peer add" in held.remedy
+
+
+async def test_a_cancelled_run_is_gone_with_its_ssh(road, tmp_path):
+    item = road.has_file("one", b"x" * MIB)
+    handle = await road.engine.submit(replace(road.job, rate_limit=CRAWL), await road.engine.prepare())
+    await has_begun(road, item)
+
+    await road.engine.cancel(handle)
+
+    assert runs_in(tmp_path / "links") == []
+    assert list((tmp_path / "links").iterdir()) == []
+
+
+async def test_nothing_of_it_survives_a_killed_process_and_the_next_one_goes_on(road, server, tmp_path):
+    item = road.has_file("one", bytes(range(256)) * 4096)
+    ssh, links = server.ssh, tmp_path / "links"
+    given = (ssh.key_file, ssh.known_hosts_file, links, road.address, road.staging, item.token, item.source)
+    process = subprocess.Popen([sys.executable, "-c", SENDER, *map(os.fspath, given)])
+    await has_begun(road, item)
+
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    await are_gone(links)
+    progress = await road.ends(await road.engine.submit(road.job, "key"))
+
+    assert progress.phase is Phase.SUCCEEDED
+    assert road.payload(item).read_bytes() == item.source.read_bytes()
+    assert list(links.iterdir()) == []
+
+
+async def test_with_a_limit_the_runs_to_one_peer_take_turns(road, tmp_path):
+    for name in ("one", "two"):
+        item = road.has_file(name, b"x" * MIB)
+        await road.engine.submit(replace(road.job, items=(item,), rate_limit=CRAWL), name)
+
+    await has_begun(road, road.items[0])
+
+    assert len({line.partition("--files-from=")[2].split()[0] for line in runs_in(tmp_path / "links")}) == 1
+
+
+async def test_without_rsync_on_the_machine_it_is_held(road, monkeypatch):
+    road.has_file("one", b"one")
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    held = await road.until(await road.starts(), Phase.HELD)
+
+    assert held.remedy == "Install rsync and ssh at both ends."
