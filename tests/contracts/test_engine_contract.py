@@ -148,6 +148,19 @@ async def test_no_more_bytes_go_in_a_second_than_the_limit_says(road):
     assert all(road.payload(file).read_bytes() == file.source.read_bytes() for file in files)
 
 
+@pytest.mark.parametrize("road", ["http", "local"], indirect=True)
+async def test_another_limit_holds_at_once_for_what_is_under_way(road):
+    item = road.has_file("one", b"x" * (4 * MIB))
+    handle = await road.engine.submit(replace(road.job, rate_limit=50_000), "key")
+    while not road.payload(item).exists():
+        await asyncio.sleep(0.01)
+
+    road.engine.keep_to(road.job.peer, None)
+    progress = await road.ends(handle)
+
+    assert (progress.phase, progress.bytes_done) == (Phase.SUCCEEDED, 4 * MIB)
+
+
 async def until_stalled(road, handle):
     async with asyncio.timeout(10):
         while not (progress := (await road.engine.inspect([handle]))[handle]).reason:

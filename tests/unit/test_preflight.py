@@ -8,7 +8,7 @@ from librarian.catalog.records import EntryPoint, Peer
 from librarian.names import PeerId, SiteName, StoreName
 from librarian.policies import ENGINES
 from librarian.preflight import preflight, survey
-from librarian.states import Reach
+from librarian.states import Flow, Reach
 from librarian.timing import utc_now
 from librarian.transfers.globus import GlobusEngine
 from librarian.transfers.globus_account import Account, Credentials
@@ -30,10 +30,15 @@ PEER = Peer(
     url="https://nersc.example",
     username="chajnantor",
     reach=Reach.PUSH,
+    is_fetched=False,
     is_enabled=True,
     accepts=("",),
     entry_points=pins(FAST, *ENGINES),
     held_because=None,
+    flow=Flow.OPEN,
+    rate_limit=None,
+    windows=(),
+    staged_budget=None,
     seen_epoch=0,
     seen_seq=0,
     sent_seq=0,

@@ -149,6 +149,7 @@ class Submit(LaneTask[Submission, Step]):
                 for t in plan.transfers
                 if t.token is not None
             ),
+            rate_limit=plan.peer.rate_limit,
         )
 
     def _source(self, plan: Submission, transfer: Outgoing) -> Path | None:

@@ -84,6 +84,13 @@ class TransferEngine(ABC):
         return True
 
     @abstractmethod
+    def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
+        """Let no more go to *peer* from now on (None: as fast as it can); what cannot be slowed while it runs, later.
+
+        Engines whose bytes others move cannot do it, and do nothing.
+        """
+
+    @abstractmethod
     async def prepare(self) -> str:
         """A key for a new transfer; nothing moves yet. Not to be called inside a transaction."""
 

@@ -25,7 +25,7 @@ from librarian.transfers.globus_troubles import REMEDIES, Trouble, trouble_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from librarian.names import StoreName
+    from librarian.names import SiteName, StoreName
     from librarian.transfers.base import Job
     from librarian.transfers.globus_desk import Desk
     from librarian.transfers.globus_documents import Event, TaskNote
@@ -82,6 +82,9 @@ class GlobusEngine(TransferEngine):
     def reads(self, store: StoreName) -> bool:
         """Whether *store* is on a collection of ours."""
         return any(each.store == store for each in self._collections)
+
+    def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
+        """Nothing: how fast Globus goes is for the collections' administrators to say."""
 
     async def prepare(self) -> str:
         """A submission id of Globus': it is taken once, however often it is sent."""

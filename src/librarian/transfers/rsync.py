@@ -59,8 +59,9 @@ class RsyncEngine(InProcessEngine):
             links = await running.in_thread(rsync_links.lay, folder, running.left)
             for item, reason in links.failures:
                 running.fail(item, reason)
-            run = Run(ssh=self._ssh, address=address, staging=staging, links=links, rate_limit=running.job.rate_limit)
             async with self._turn(running):
+                rate = running.pace.bytes_per_second
+                run = Run(ssh=self._ssh, address=address, staging=staging, links=links, rate_limit=rate)
                 await _keep_what_is_wanted(running, run)
                 if running.left:
                     await running.in_thread(rsync_links.write_lists, links, running.left)
@@ -71,7 +72,7 @@ class RsyncEngine(InProcessEngine):
 
     def _turn(self, running: Running) -> contextlib.AbstractAsyncContextManager[None]:
         """One at a time where there is a limit: each run keeps to it by itself, and they would add up."""
-        return contextlib.nullcontext() if running.job.rate_limit is None else self._turns[running.job.peer]
+        return contextlib.nullcontext() if running.pace.bytes_per_second is None else self._turns[running.job.peer]
 
     async def _sweep(self, running: Running) -> None:
         """Take away, once, what a process before us has left."""

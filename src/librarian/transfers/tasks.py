@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
     from datetime import timedelta
 
+    from librarian.names import SiteName
     from librarian.transfers.base import Item, Job
 
 log = logging.getLogger(__name__)
@@ -102,6 +103,10 @@ class InProcessEngine(TransferEngine):
         LibrarianError
             Nothing is wrong with the items; try again later. Bytes that arrived are not sent again.
         """
+
+    def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
+        """Let no more go to *peer* from now on; None: as fast as it can."""
+        self._paces.of(peer, bytes_per_second)
 
     async def prepare(self) -> str:
         """A key for a new transfer; nothing moves yet."""

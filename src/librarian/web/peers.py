@@ -151,6 +151,8 @@ async def change_peer(call: Call[ChangePeer, None]) -> Answer:
             await tx.alerts.acknowledge([f"peer:{name}:entry-points"])
             await _tell(tx, name, call, "entry points accepted")
         answer = await _describe(tx, site, await tx.peers.get(name))
+    for engine in site.engines.values():
+        engine.keep_to(name, answer.rate_limit)
     await _go_on(site, name)
     return Answer(body=answer)
 
