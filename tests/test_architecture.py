@@ -22,9 +22,9 @@ LAYERS = {
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
     **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors", "keys", "patience", "mailboxes"), 2),
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
-    "gates": 3,
+    **dict.fromkeys(("gates", "outcomes"), 3),
     "site": 4,
-    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "hearing"), 5),
+    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "hearing", "steering"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),
 }
@@ -42,6 +42,7 @@ NEIGHBOURS = {
     ("demo", "serve"),
     ("demo", "cli"),
     ("peers", "entry_points"),
+    ("outcomes", "replication"),
     ("intake", "room"),
     ("intake", "openings"),
     ("openings", "room"),
@@ -50,6 +51,7 @@ NEIGHBOURS = {
     ("hearing", "notices"),
     ("peers", "entry_points"),
     ("card", "entry_points"),
+    ("steering", "intake"),
 }
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}

@@ -100,6 +100,7 @@ async def take_notices(site: Site, account: Account, said: Notices) -> NoticeAns
             peer=await peer_of(tx, site, account),
             roles=auth.implied(account.roles),
             said=said,
+            most_failures=site.settings.clones.quarantine_after,
             in_use=set(uuids) - free,
         )
     guard.step("notice applied but unacknowledged")

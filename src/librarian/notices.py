@@ -6,15 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from librarian import replication
-from librarian.catalog.copies_due import Turn
+from librarian import outcomes, replication
 from librarian.catalog.offers import Word
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening
 from librarian.catalog.remote_instances import Attestation
 from librarian.names import FileName
-from librarian.states import DueState, Role, TransferState
-from librarian.timing import retry_delay, utc_now
+from librarian.states import Role, TransferState
 from librarian.wire.clones import NoticeAnswer
 from librarian.wire.problems import Problem
 
@@ -49,6 +47,7 @@ class _Hearing:
     peer: Peer
     epoch: int
     in_use: Collection[str]
+    most_failures: int
     answers: dict[int, NoticeAnswer] = field(default_factory=dict)
     bells: set[str] = field(default_factory=set)
 
@@ -72,14 +71,21 @@ class Heard:
 
 
 async def hear(
-    tx: Transaction, *, peer: Peer, roles: frozenset[Role], said: Notices, in_use: Collection[str] = ()
+    tx: Transaction,
+    *,
+    peer: Peer,
+    roles: frozenset[Role],
+    said: Notices,
+    most_failures: int,
+    in_use: Collection[str] = (),
 ) -> Heard:
     """Apply what *peer* says. Older than what is known about a subject is ignored; a repeat changes nothing.
 
+    *most_failures*: a copy that failed so often for reasons of its own goes into quarantine.
     *in_use*: transfers that some request still writes to. What arrived is not measured while it may still change:
     their notices are to be said again.
     """
-    hearing = _Hearing(peer=peer, epoch=said.epoch, in_use=in_use)
+    hearing = _Hearing(peer=peer, epoch=said.epoch, in_use=in_use, most_failures=most_failures)
     last = max((notice.seq for notice in said.notices), default=0)
     if said.epoch < peer.seen_epoch:
         # A restored catalog that does not know it yet: our answer tells, and it says everything again.
@@ -192,34 +198,30 @@ async def _failed(tx: Transaction, hearing: _Hearing, notices: Sequence[Notice])
         ],
         epoch=hearing.epoch,
     )
-    attempts = {due.file_id: due.attempts for due in await tx.copies_due.of_files(ended) if due.peer == peer.name}
-    turns: list[Turn] = []
+    lost: list[outcomes.Failed] = []
     for notice in heard:
-        file_id = known[notice.subject].file_id
-        hearing.answer(notice, "applied" if file_id in ended else "ignored")
-        if file_id in ended:
-            turns.append(_try_again(notice, file_id, attempts.get(file_id, 0)))
-    await tx.copies_due.turn(peer.id, turns)
+        transfer = known[notice.subject]
+        hearing.answer(notice, "applied" if transfer.file_id in ended else "ignored")
+        if transfer.file_id in ended:
+            code, reason = notice.code or "failed", notice.reason or "the receiver gives no reason"
+            lost.append(
+                outcomes.Failed(
+                    file_id=transfer.file_id,
+                    name=transfer.name,
+                    code=code,
+                    reason=reason,
+                    is_own=outcomes.is_own(code),
+                )
+            )
     await tx.events.tell(
         [
-            Happening(subject=notice.name, what=f"clone failed at {peer.name}", who=peer.name, why=notice.reason)
-            for notice in heard
-            if known[notice.subject].file_id in ended
+            Happening(subject=each.name, what=f"clone failed at {peer.name}", who=peer.name, why=each.reason)
+            for each in lost
         ]
     )
-    if turns:
+    await outcomes.record_failures(tx, peer, lost, most=hearing.most_failures)
+    if lost:
         hearing.bells.add("send")
-
-
-def _try_again(notice: Notice, file_id: FileId, attempts: int) -> Turn:
-    return Turn(
-        file_id=file_id,
-        state=DueState.DUE,
-        next_try_at=utc_now() + retry_delay(attempts + 1),
-        code=notice.code or "failed",
-        reason=notice.reason,
-        failed=True,
-    )
 
 
 # What the holder of files says: held, gone.
@@ -268,7 +270,7 @@ async def _differs(tx: Transaction, peer: Peer, notice: Notice, file: File) -> P
         f"here it has {file.checksum} and {file.size:,} bytes"
     )
     await tx.alerts.raise_alert(
-        f"peer:{peer.name}:differs:{file.name}",
+        outcomes.differs_cause(peer, file.name),
         message=f"{message}.",
         remedy="Find out which of the two is right. Nothing was touched at either site.",
     )

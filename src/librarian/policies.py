@@ -80,3 +80,6 @@ class ClonePolicy(_Policy):
     busy_lease: Span = Field(
         default=timedelta(minutes=10), description="A lease on a name lapses after this long without progress."
     )
+    quarantine_after: int = Field(
+        default=6, ge=1, description="A copy that failed so often for reasons of its own waits for a person."
+    )

@@ -118,7 +118,7 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     owed = await tx.copies_due.owe([due for arrival in arrivals for due in _dues_of(arrival, rules, now=now)])
     returned = [arrival.file_id for arrival in arrivals if not arrival.is_new]
     if returned:
-        await tx.copies_due.unblock(returned)
+        await tx.stopped.unblock(returned)
     return owed > 0 or bool(returned)
 
 

@@ -87,6 +87,7 @@ class DueState(StrEnum):
     SENDING = "sending"
     AWAITING = "awaiting"
     BLOCKED = "blocked"
+    QUARANTINED = "quarantined"
 
 
 class Reach(StrEnum):

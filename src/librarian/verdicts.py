@@ -150,8 +150,8 @@ def _by_store(rows: Iterable[Incoming]) -> dict[StoreName, list[Incoming]]:
 
 async def _write(tx: Transaction, bench: _Bench) -> list[Incoming]:
     if bench.lapsed:
-        await tx.incoming.cancel([row.id for row in bench.lapsed])
         reason = f"its lease on the name had lapsed when {bench.peer.name} offered the file"
+        await tx.incoming.cancel([row.id for row in bench.lapsed], code="lease_lapsed", reason=reason)
         await tx.events.tell(
             [
                 Happening(subject=row.name, what="arrival cancelled", who=bench.peer.name, why=reason)

@@ -111,8 +111,8 @@ def test_the_list_in_json_holds_no_password(add, at):
     keys = {"name", "url", "username", "reach", "is_enabled", "accepts", "entry_points", "held_because", "trouble"}
     keys |= {"is_fetched"}
     limits = {"rate_limit", "windows", "staged_budget"}
-    traffic = {"flow", "is_moving", "why_not", "changes_at", "due_files", "due_bytes"}
-    assert json.loads(listed).keys() == keys | limits | {"last_heard_at", "created_at"} | traffic
+    traffic = {"flow", "is_moving", "why_not", "changes_at", "due_files", "due_bytes", "quarantined_files"}
+    assert json.loads(listed).keys() == keys | limits | {"last_heard_at", "created_at", "quarantined_bytes"} | traffic
     assert PASSWORD not in listed
 
 

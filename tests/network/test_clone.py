@@ -72,7 +72,7 @@ async def test_other_content_under_the_name_raises_an_alert_and_touches_nothing(
 
     await sender.knows_copies_at(receiver, ["two"])
     (due,) = await sender.dues(["one"])
-    assert (due.state, due.code) == (DueState.BLOCKED, "held_differently")
+    assert (due.state, due.code) == (DueState.QUARANTINED, "held_differently")
     assert any("differs:one" in alert.cause for alert in await sender.alerts())
     assert (receiver.folder / "fast" / "one").read_bytes() == b"theirs"
     assert await sender.remote_instances(["one"]) == {"one": set()}

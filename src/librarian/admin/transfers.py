@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
 import typer
 
+from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
 from librarian.client import LibrarianClient
 from librarian.states import TransferState
-from librarian.wire.transfers import Transfer, TransferPage, Way
+from librarian.wire.transfers import (
+    CancelTransfers,
+    CopiesRetried,
+    RetryCopies,
+    StoppedDue,
+    StoppedPage,
+    Transfer,
+    TransferPage,
+    TransfersCancelled,
+    Way,
+)
 
 #: As many transfers come with one answer.
 _PAGE: Final = 1000
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, and tell what would be done.")]
 
 app = new_app("Files on their way, in and out.")
 
@@ -77,3 +90,99 @@ async def show_transfer(
         found = await client.request("GET", f"/transfers/{quote(uuid, safe='')}", answer=Transfer)
     lines = [f"{key:14} {'-' if value is None else value}" for key, value in found.model_dump(mode="json").items()]
     Terminal(is_json=as_json).one(found, text="\n".join(lines))
+
+
+@app.command("stopped")
+@awaited
+async def stopped(
+    context: typer.Context,
+    peer: Annotated[str | None, typer.Option(help="Only for this peer.")] = None,
+    state: Annotated[
+        Literal["blocked", "quarantined"] | None, typer.Option(help="Only those without a source, or in quarantine.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Copies at most.", min=1)] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List copies that are due and go no further: in quarantine, or blocked for want of a healthy source.
+
+    Example: python -m librarian.admin transfer stopped --peer nersc
+    """
+    query = {key: value for key, value in {"peer": peer, "state": state}.items() if value is not None}
+    async with reach(context.obj) as client:
+        found, is_more = await _stopped(client, query, limit=limit)
+    columns = [
+        Column(title="peer"),
+        Column(title="state"),
+        Column(title="since"),
+        Column(title="tries", is_number=True),
+        Column(title="name"),
+        Column(title="reason"),
+    ]
+    terminal = Terminal(is_json=as_json)
+    rows = [
+        ((c.peer, c.state.value, terminal.instant(c.since), str(c.attempts), c.name, c.reason or "-"), c) for c in found
+    ]
+    terminal.table(columns, rows)
+    if is_more:
+        terminal.note(f"There are more than {limit:,}: use --limit, --peer or --state.")
+
+
+async def _stopped(client: LibrarianClient, query: dict[str, str], *, limit: int) -> tuple[list[StoppedDue], bool]:
+    """At most *limit* stopped copies, and whether there are more."""
+    found: list[StoppedDue] = []
+    asked = {**query, "limit": str(min(limit + 1, _PAGE))}
+    while True:
+        page = await client.request("GET", "/transfers/stopped", query=asked, answer=StoppedPage)
+        found += page.copies
+        if page.next_cursor is None or len(found) > limit:
+            return found[:limit], len(found) > limit
+        asked["cursor"] = page.next_cursor
+
+
+@app.command("retry")
+@awaited
+async def retry(
+    context: typer.Context,
+    names: Annotated[list[str] | None, typer.Argument(help="Files whose copies are to go on.")] = None,
+    peer: Annotated[str | None, typer.Option(help="Only copies for this peer; without names all of them.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Of every file, for every peer.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let copies go on at once that are in quarantine, blocked, or wait after a failure.
+
+    Example: python -m librarian.admin transfer retry 2026/obs/one --peer nersc --dry-run
+    """
+    body = checked(RetryCopies, names=names or [], peer=peer, all=every, dry_run=dry_run)
+    async with reach(context.obj) as client:
+        told = await client.request("POST", "/transfers/retry", body=body, answer=CopiesRetried)
+    verb = "would go" if dry_run else "go"
+    Terminal(is_json=as_json).one(told, text=f"{told.copies:,} copies {verb} on.")
+
+
+@app.command("cancel")
+@awaited
+async def cancel(
+    context: typer.Context,
+    uuids: Annotated[list[str], typer.Argument(help="The transfers' ids.", metavar="ID...")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """End transfers, whichever way they go; the other site is told.
+
+    What was on its way out waits in quarantine until 'transfer retry'. What was on its way in loses what has come of
+    it, and its name is free.
+
+    Example: python -m librarian.admin transfer cancel 0b0e7a3e-7c6e-4f1e-9d56-6b1d9a6d1f00 --dry-run
+    """
+    body = checked(CancelTransfers, uuids=uuids, dry_run=dry_run)
+    async with reach(context.obj) as client:
+        told = await client.request("POST", "/transfers/cancel", body=body, answer=TransfersCancelled)
+    columns = [Column(title="id"), Column(title="name"), Column(title="outcome")]
+    done = "would be cancelled" if dry_run else "cancelled"
+    rows = [
+        ((each.uuid, each.name or "-", each.problem.message if each.problem else done), each) for each in told.transfers
+    ]
+    Terminal(is_json=as_json).table(columns, rows)
+    if all(each.problem is not None for each in told.transfers):
+        raise typer.Exit(2)

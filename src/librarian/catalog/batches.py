@@ -11,9 +11,9 @@ from librarian.catalog import rows
 from librarian.catalog.columns import Instant
 from librarian.catalog.records import Batch
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import BatchRow, PeerRow
+from librarian.catalog.schema import BatchRow, OutgoingRow, PeerRow
 from librarian.names import BatchId, PeerId, StoreName
-from librarian.states import BATCH_MOVES, BatchState, sources_of
+from librarian.states import BATCH_MOVES, BatchState, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -104,6 +104,20 @@ class Batches(Repository):
             {"wanted": rows.pack((id_,) for id_ in set(ids))},
         )
         return {batch.id: batch for batch in map(_batch, found)}
+
+    async def emptied(self, ids: Sequence[BatchId]) -> tuple[Batch, ...]:
+        """Those of *ids* that an engine still works on, or is to, for no transfer at all."""
+        wanted = self._table("wanted", id=rows.BIGINT)
+        is_wanted = exists().where(
+            OutgoingRow.batch_id == BatchRow.id, rows.one_of(OutgoingRow.state, TransferState.ONGOING)
+        )
+        found = await self._connection.execute(
+            select(*_COLUMNS).where(
+                BatchRow.id.in_(select(wanted.c.id)), rows.one_of(BatchRow.state, *UNDER_WAY), ~is_wanted
+            ),
+            {"wanted": rows.pack((id_,) for id_ in set(ids))},
+        )
+        return tuple(map(_batch, found))
 
     async def peers_with(self, states: Sequence[BatchState], *, now: datetime) -> tuple[PeerId, ...]:
         """Peers with batches in one of *states* whose time has come; disabled and held peers are left out."""

@@ -10,8 +10,8 @@ from sqlalchemy import Integer, case, cast, delete, exists, func, literal, or_, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
-from librarian.catalog.columns import to_micros
-from librarian.catalog.records import CopyDueRecord
+from librarian.catalog.columns import Instant, to_micros
+from librarian.catalog.records import CopyDueRecord, Tally
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import (
     CopyDueRow,
@@ -60,11 +60,18 @@ class Turn:
     code: str | None = None
     reason: str | None = None
     failed: bool = False
+    #: It failed for reasons of the file's own: not for trouble of the peer, the network or a store.
+    is_own_failure: bool = False
 
 
 def due_subject(peer: PeerId) -> str:
-    """The tally of copies that are due for *peer*."""
+    """The tally of copies that are due for *peer*, but for those in quarantine."""
     return f"due:{peer}"
+
+
+def quarantined_subject(peer: PeerId) -> str:
+    """The tally of copies for *peer* that are in quarantine."""
+    return f"quarantined:{peer}"
 
 
 def _is_on_its_way(
@@ -120,7 +127,7 @@ class CopiesDue(Repository):
         statement = (
             dialect_insert(CopyDueRow)
             .from_select(
-                ["file_id", "rule_id", "peer_id", "size", "state", "next_try_at", "created_at"],
+                ["file_id", "rule_id", "peer_id", "size", "state", "next_try_at", "created_at", "since"],
                 select(
                     owed.c.file_id,
                     owed.c.rule_id,
@@ -129,17 +136,18 @@ class CopiesDue(Repository):
                     _state_of(owed),
                     owed.c.at,
                     literal(now),
+                    literal(now),
                 ).where(~is_held_there, ~came_from_there),
             )
             .on_conflict_do_nothing(index_elements=["file_id", "rule_id"])
-            .returning(CopyDueRow.peer_id, CopyDueRow.size)
+            .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state)
         )
         packed = rows.pack((d.file_id, d.rule_id, d.peer_id, d.size, to_micros(d.not_before)) for d in dues)
         written = await self._connection.execute(statement, {"owed": packed})
-        return await self._count(((row.peer_id, row.size) for row in written), sign=1)
+        return await self._count(((row.peer_id, row.size, row.state) for row in written), sign=1)
 
     async def turn(self, peer: PeerId, turns: Sequence[Turn]) -> None:
-        """Write what became of attempts, for every rule that owes the file to *peer*."""
+        """Write what became of attempts, for every rule that owes the file to *peer*; quarantine is left alone."""
         if not turns:
             return
         turned = self._table(
@@ -150,20 +158,35 @@ class CopiesDue(Repository):
             code=rows.TEXT,
             reason=rows.TEXT,
             failed=rows.BIGINT,
+            own=rows.BIGINT,
         )
+        stays = CopyDueRow.state == turned.c.state
         await self._connection.execute(
             update(CopyDueRow)
-            .where(CopyDueRow.peer_id == peer, CopyDueRow.file_id == turned.c.file_id)
+            .where(
+                CopyDueRow.peer_id == peer,
+                CopyDueRow.file_id == turned.c.file_id,
+                CopyDueRow.state != DueState.QUARANTINED,
+            )
             .values(
                 state=turned.c.state,
                 next_try_at=turned.c.at,
                 code=turned.c.code,
                 reason=turned.c.reason,
                 attempts=CopyDueRow.attempts + cast(turned.c.failed, Integer),
+                failures=CopyDueRow.failures + cast(turned.c.own, Integer),
+                since=case((stays, CopyDueRow.since), else_=literal(utc_now(), Instant())),
             ),
             {
                 "turned": rows.pack(
-                    (t.file_id, t.state, to_micros(t.next_try_at), *rows.why(t.code, t.reason), int(t.failed))
+                    (
+                        t.file_id,
+                        t.state,
+                        to_micros(t.next_try_at),
+                        *rows.why(t.code, t.reason),
+                        int(t.failed),
+                        int(t.is_own_failure),
+                    )
                     for t in turns
                 )
             },
@@ -177,28 +200,19 @@ class CopiesDue(Repository):
         gone = await self._connection.execute(
             delete(CopyDueRow)
             .where(CopyDueRow.peer_id == peer, CopyDueRow.file_id.in_(select(held.c.file_id)))
-            .returning(CopyDueRow.peer_id, CopyDueRow.size),
+            .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state),
             {"held": rows.pack((file_id,) for file_id in files)},
         )
-        return await self._count(((row.peer_id, row.size) for row in gone), sign=-1)
+        return await self._count(((row.peer_id, row.size, row.state) for row in gone), sign=-1)
 
     async def waive(self, rule: RuleId) -> int:
         """Nothing is owed to *rule* any more; copies that are on their way arrive all the same."""
         gone = await self._connection.execute(
-            delete(CopyDueRow).where(CopyDueRow.rule_id == rule).returning(CopyDueRow.peer_id, CopyDueRow.size)
+            delete(CopyDueRow)
+            .where(CopyDueRow.rule_id == rule)
+            .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state)
         )
-        return await self._count(((row.peer_id, row.size) for row in gone), sign=-1)
-
-    async def unblock(self, files: Sequence[FileId]) -> None:
-        """*files* have a healthy copy again."""
-        now = utc_now()
-        healthy = self._table("healthy", file_id=rows.BIGINT)
-        await self._connection.execute(
-            update(CopyDueRow)
-            .where(CopyDueRow.file_id.in_(select(healthy.c.file_id)), rows.one_of(CopyDueRow.state, DueState.BLOCKED))
-            .values(state=DueState.DUE, next_try_at=now, reason=None, code=None),
-            {"healthy": rows.pack((file_id,) for file_id in files)},
-        )
+        return await self._count(((row.peer_id, row.size, row.state) for row in gone), sign=-1)
 
     async def reclaim(self) -> None:
         """Copies that were being offered when the process died are due again; those in a batch go on."""
@@ -206,7 +220,7 @@ class CopiesDue(Repository):
         await self._connection.execute(
             update(CopyDueRow)
             .where(CopyDueRow.state == DueState.SENDING, ~in_a_batch)
-            .values(state=DueState.DUE, next_try_at=utc_now())
+            .values(state=DueState.DUE, next_try_at=utc_now(), since=utc_now())
         )
 
     async def sources(
@@ -235,10 +249,12 @@ class CopiesDue(Repository):
                 PeerRow.name.label("peer"),
                 CopyDueRow.state,
                 CopyDueRow.attempts,
+                CopyDueRow.failures,
                 CopyDueRow.next_try_at,
                 CopyDueRow.code,
                 CopyDueRow.reason,
                 CopyDueRow.created_at,
+                CopyDueRow.since,
             )
             .join(wanted, wanted.c.file_id == CopyDueRow.file_id)
             .join(RuleRow, RuleRow.id == CopyDueRow.rule_id)
@@ -253,21 +269,24 @@ class CopiesDue(Repository):
                 peer=None if row.peer is None else SiteName(row.peer),
                 state=DueState(row.state),
                 attempts=row.attempts,
+                failures=row.failures,
                 next_try_at=row.next_try_at,
                 code=row.code,
                 reason=row.reason,
                 created_at=row.created_at,
+                since=row.since,
             )
             for row in found
         )
 
-    async def _count(self, changed: Iterable[tuple[int, int]], *, sign: int) -> int:
-        files: defaultdict[int, int] = defaultdict(int)
-        size: defaultdict[int, int] = defaultdict(int)
-        for peer, each in changed:
-            files[peer] += sign
-            size[peer] += sign * each
-        tallies = Tallies(self._connection, self._dialect)
-        for peer in files:
-            await tallies.add(due_subject(PeerId(peer)), files=files[peer], bytes=size[peer])
+    async def _count(self, changed: Iterable[tuple[int, int, str]], *, sign: int) -> int:
+        """Add (peer, bytes, state) of rows that came to the totals, or take away those that went; returns how many."""
+        files: defaultdict[str, int] = defaultdict(int)
+        size: defaultdict[str, int] = defaultdict(int)
+        for peer, each, state in changed:
+            of = quarantined_subject if state == DueState.QUARANTINED else due_subject
+            files[of(PeerId(peer))] += sign
+            size[of(PeerId(peer))] += sign * each
+        totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}
+        await Tallies(self._connection, self._dialect).add_many(totals)
         return abs(sum(files.values()))

@@ -104,7 +104,9 @@ class IncomingTransfers(Repository):
         )
         return [incoming_of(row) for row in found]
 
-    async def advance(self, ids: Sequence[TransferId], *, to: TransferState) -> set[TransferId]:
+    async def advance(
+        self, ids: Sequence[TransferId], *, to: TransferState, code: str | None = None, reason: str | None = None
+    ) -> set[TransferId]:
         """Move transfers to *to* where ``INCOMING_MOVES`` allows, and return those that moved."""
         if not ids:
             return set()
@@ -112,7 +114,7 @@ class IncomingTransfers(Repository):
         moved = await self._connection.execute(
             update(IncomingRow)
             .where(IncomingRow.id.in_(select(asked.c.id)), may_become(to))
-            .values(state=to, progressed_at=utc_now())
+            .values(state=to, code=code, reason=reason, progressed_at=utc_now())
             .returning(IncomingRow.id),
             {"asked": rows.pack((id_,) for id_ in ids)},
         )
@@ -133,9 +135,11 @@ class IncomingTransfers(Repository):
         moved = await self._connection.execute(statement, {"given": packed, "opened_by": account, "now": utc_now()})
         return await in_turns(incoming_of, moved)
 
-    async def cancel(self, ids: Sequence[TransferId]) -> set[TransferId]:
+    async def cancel(
+        self, ids: Sequence[TransferId], *, code: str | None = None, reason: str | None = None
+    ) -> set[TransferId]:
         """Cancel what may still be cancelled, and return that."""
-        return await self.advance(ids, to=TransferState.CANCELLED)
+        return await self.advance(ids, to=TransferState.CANCELLED, code=code, reason=reason)
 
 
 @lru_cache(maxsize=1)

@@ -125,14 +125,18 @@ class Offers(Repository):
             {"settled": rows.pack((id_,) for id_ in ids)},
         )
 
+    async def with_uuids(self, uuids: Sequence[str]) -> tuple[Incoming, ...]:
+        """The arrivals *uuids*, whoever minted them, oldest first: two peers may have chosen one uuid."""
+        asked = self._table("asked", uuid=rows.TEXT)
+        found = await self._connection.execute(
+            every().where(IncomingRow.uuid.in_(select(asked.c.uuid))).order_by(IncomingRow.id),
+            {"asked": rows.pack((uuid,) for uuid in uuids)},
+        )
+        return tuple(incoming_of(row) for row in found)
+
     async def find(self, uuid: str) -> Incoming | None:
         """The newest arrival with this *uuid*, whoever minted it."""
-        row = (
-            await self._connection.execute(
-                every().where(IncomingRow.uuid == uuid).order_by(IncomingRow.id.desc()).limit(1)
-            )
-        ).first()
-        return incoming_of(row) if row else None
+        return next(reversed(await self.with_uuids([uuid])), None)
 
     async def page(
         self, *, before: TransferId | None, peer: PeerId | None, states: Sequence[TransferState], limit: int

@@ -14,7 +14,7 @@ from librarian.catalog.repository import Repository
 from librarian.catalog.schema import FileRow, OutgoingRow, PeerRow
 from librarian.checksum import Checksum
 from librarian.names import BatchId, FileId, FileName, PeerId, StoreName, Token, TransferId
-from librarian.states import OUTGOING_MOVES, Kind, TransferState, sources_of
+from librarian.states import LIVE, OUTGOING_MOVES, Kind, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -274,10 +274,33 @@ class OutgoingTransfers(Repository):
         )
         return int(found or 0)
 
+    async def live(self, peer: PeerId, files: Sequence[FileId]) -> tuple[Outgoing, ...]:
+        """The transfers of *files* to *peer* that have not ended."""
+        if not files:
+            return ()
+        asked = self._table("asked", file_id=rows.BIGINT)
+        return _records(
+            await self._connection.execute(
+                self._select()
+                .join(asked, asked.c.file_id == OutgoingRow.file_id)
+                .where(OutgoingRow.peer_id == peer, rows.one_of(OutgoingRow.state, *sorted(LIVE))),
+                {"asked": rows.pack((file_id,) for file_id in files)},
+            )
+        )
+
+    async def with_uuids(self, uuids: Sequence[str]) -> tuple[Outgoing, ...]:
+        """Our transfers *uuids*, to whomever; unknown ones are left out."""
+        asked = self._table("asked", uuid=rows.TEXT)
+        return _records(
+            await self._connection.execute(
+                self._select().where(OutgoingRow.uuid.in_(select(asked.c.uuid))),
+                {"asked": rows.pack((uuid,) for uuid in uuids)},
+            )
+        )
+
     async def find(self, uuid: str) -> Outgoing | None:
         """The transfer *uuid*, if there is one."""
-        row = (await self._connection.execute(self._select().where(OutgoingRow.uuid == uuid))).first()
-        return _outgoing(row) if row else None
+        return next(iter(await self.with_uuids([uuid])), None)
 
     async def peers_in_doubt(self, *, since: datetime) -> tuple[PeerId, ...]:
         """Enabled peers with transfers that ``without_progress`` would find."""

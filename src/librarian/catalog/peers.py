@@ -260,7 +260,9 @@ class Peers(Repository):
             update(IncomingRow).where(IncomingRow.peer_id == peer).values(peer_id=None, uuid=IncomingRow.token)
         )
         await self._connection.execute(delete(RuleRow).where(RuleRow.peer_id == peer))
-        await self._connection.execute(delete(TallyRow).where(TallyRow.subject == f"due:{peer}"))
+        await self._connection.execute(
+            delete(TallyRow).where(TallyRow.subject.in_((f"due:{peer}", f"quarantined:{peer}")))
+        )
         await self._connection.execute(delete(PeerRow).where(PeerRow.id == peer))
 
     async def _refuse_to_forget(self, peer: PeerId) -> None:

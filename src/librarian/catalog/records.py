@@ -248,10 +248,31 @@ class CopyDueRecord:
     peer: SiteName | None
     state: DueState
     attempts: int
+    #: Of the attempts, those that failed for reasons of the file's own.
+    failures: int
     next_try_at: datetime
     code: str | None
     reason: str | None
     created_at: datetime
+    #: When it came into its state.
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoppedCopy:
+    """A due copy that goes no further by itself."""
+
+    file_id: FileId
+    rule_id: RuleId
+    name: FileName
+    peer: SiteName
+    rule: RuleName
+    size: int
+    state: DueState
+    attempts: int
+    code: str | None
+    reason: str | None
+    since: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,10 +115,14 @@ class CopyDueRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text)
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    #: Of the attempts, those that failed for reasons of the file's own.
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     next_try_at: Mapped[datetime] = mapped_column(Instant)
     code: Mapped[str | None] = mapped_column(Text)
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Instant)
+    #: When it came into its state.
+    since: Mapped[datetime] = mapped_column(Instant)
     __table_args__ = (
         Index(
             "copies_due_now",
@@ -127,6 +131,13 @@ class CopyDueRow(Base):
             "file_id",
             sqlite_where=text("state = 'due'"),
             postgresql_where=text("state = 'due'"),
+        ),
+        Index(
+            "copies_due_stopped",
+            "file_id",
+            "rule_id",
+            sqlite_where=text("state IN ('blocked', 'quarantined')"),
+            postgresql_where=text("state IN ('blocked', 'quarantined')"),
         ),
         Index("copies_due_by_peer", "peer_id", "file_id"),
         Index("copies_due_by_rule", "rule_id", "file_id"),

@@ -22,6 +22,7 @@ from librarian.catalog.remote_instances import RemoteInstances
 from librarian.catalog.rules import Rules
 from librarian.catalog.search import Search
 from librarian.catalog.site import SiteIdentity
+from librarian.catalog.stopped import StoppedCopies
 from librarian.catalog.stores import StoreRows
 from librarian.catalog.tallies import Tallies
 from librarian.catalog.waiting import WaitingCopies
@@ -116,6 +117,11 @@ class Transaction:
     def waiting(self) -> WaitingCopies:
         """Copies that may be offered now."""
         return WaitingCopies(self._connection, self._dialect)
+
+    @cached_property
+    def stopped(self) -> StoppedCopies:
+        """Copies due that go no further by themselves."""
+        return StoppedCopies(self._connection, self._dialect)
 
     @cached_property
     def outbox(self) -> Outbox:

@@ -84,13 +84,15 @@ class Housekeeping(Task[Chores, Done]):
         return await super().run_pass(budget)
 
     async def plan(self, tx: Transaction) -> Chores | None:
-        """Look first, page by page; then end what is abandoned, and clear what has ended; at last survey."""
+        """Look first, page by page; then end what is abandoned, wake what was blocked, clear what has ended; survey."""
         if self._looked_up_to is not None:
             live = await tx.claims.live(after=self._looked_up_to, limit=PAGE)
             self._looked_up_to = live[-1].id if live else None
             if live:
                 return Chores(live=live)
             await self._expire(tx)
+            if await tx.stopped.unblock_all():
+                self.site.bells.ring("send")
         if self._cleared_up_to is not None:
             ended = await tx.claims.to_clear(after=self._cleared_up_to, limit=PAGE)
             self._cleared_up_to = ended[-1].id if ended else None

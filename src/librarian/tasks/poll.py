@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from librarian import guard
+from librarian import guard, outcomes
 from librarian.catalog.copies_due import Turn
 from librarian.gates import gate_of
 from librarian.policies import ClonePolicy
 from librarian.replication import Assertion, note
 from librarian.states import BatchState, DueState, TransferState
 from librarian.tasks.base import Cadence, Task
-from librarian.timing import retry_delay, utc_now
+from librarian.timing import utc_now
 from librarian.transfers.base import Phase, Progress
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class Poll(Task[Question, dict[str, Progress]]):
 
     def __init__(self, site: Site, policy: ClonePolicy | None = None) -> None:
         super().__init__(site)
-        self.cadence = Cadence(interval=(policy or ClonePolicy()).interval)
+        self.policy = policy or ClonePolicy()
+        self.cadence = Cadence(interval=self.policy.interval)
 
     async def plan(self, tx: Transaction) -> Question | None:
         """Every running batch."""
@@ -163,21 +164,23 @@ class Poll(Task[Question, dict[str, Progress]]):
         failed = {t.uuid: t for t in ongoing if not has_succeeded or t.uuid in progress.failed_items}
         delivered = [t for t in ongoing if t.uuid not in failed]
         await self._stage(tx, peer, batch, delivered)
+        usable = [store.name for store in self.site.stores if store.problem is None]
+        sources = await tx.copies_due.sources([t.file_id for t in failed.values()], among=usable)
         for suspect in (failed[uuid] for uuid in progress.suspects if uuid in failed):
             await tx.alerts.raise_alert(
                 f"suspect:{suspect.name}",
                 message=f"A copy of {suspect.name} did not read as it should: {progress.failed_items[suspect.uuid]}.",
                 remedy="Verify the copies of that file here before you trust one of them.",
             )
-        turns = [
-            _try_again(t, progress.failed_items.get(t.uuid, progress.reason), attempts=batch.attempts)
-            for t in failed.values()
-        ]
         await tx.outgoing.unbatch(list(failed))
-        await tx.copies_due.turn(peer.id, turns)
-        if turns:
-            soonest = min(turn.next_try_at for turn in turns) - utc_now()
-            self.site.bells.ring_in(soonest, "send")
+        soonest = await outcomes.record_failures(
+            tx,
+            peer,
+            [_not_delivered(t, batch, progress, has_source=t.file_id in sources) for t in failed.values()],
+            most=self.policy.quarantine_after,
+        )
+        if soonest is not None:
+            self.site.bells.ring_in(soonest - utc_now(), "send")
 
     async def _stage(self, tx: Transaction, peer: Peer, batch: Batch, delivered: Sequence[Outgoing]) -> None:
         if not delivered:
@@ -195,12 +198,13 @@ class Poll(Task[Question, dict[str, Progress]]):
         )
 
 
-def _try_again(transfer: Outgoing, reason: str, *, attempts: int) -> Turn:
-    return Turn(
+def _not_delivered(transfer: Outgoing, batch: Batch, progress: Progress, *, has_source: bool) -> outcomes.Failed:
+    # What befalls a whole batch, or a store of ours that is away, is no file's own fault.
+    is_alone = transfer.uuid in progress.failed_items or batch.files == 1
+    return outcomes.Failed(
         file_id=transfer.file_id,
-        state=DueState.DUE,
-        next_try_at=utc_now() + retry_delay(attempts + 1),
+        name=transfer.name,
         code="not_delivered",
-        reason=reason,
-        failed=True,
+        reason=progress.failed_items.get(transfer.uuid, progress.reason),
+        is_own=is_alone and has_source,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
+from librarian import outcomes
 from librarian.catalog.copies_due import Turn
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening
@@ -102,11 +103,7 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
             [Ending(uuid=uuid, state=TransferState.CANCELLED, code="not_owed", reason=why) for uuid in unowed],
         )
         await tx.outbox.put(
-            [
-                note(plan.peer.id, t.uuid, "cancelled", Assertion(name=t.name, size=t.size, checksum=t.checksum))
-                for t in unowed.values()
-                if theirs.get(t.uuid) in OPEN
-            ]
+            [outcomes.cancelled_note(plan.peer, t) for t in unowed.values() if theirs.get(t.uuid) in OPEN]
         )
         return [t for t in plan.outgoing if t.uuid not in unowed]
 

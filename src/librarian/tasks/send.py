@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from librarian import guard, preflight, replication
+from librarian import guard, outcomes, preflight, replication
 from librarian.catalog.copies_due import Turn
 from librarian.catalog.outgoing import Acceptance, Ending, NewOutgoing
 from librarian.errors import LibrarianError, PeerUnavailable
@@ -38,8 +38,6 @@ log = logging.getLogger(__name__)
 
 #: How often a peer is asked whether its entry points are still those that were pinned.
 CHECK_EVERY: Final = timedelta(minutes=10)
-#: A blocked copy is looked at again after this long, whatever was heard.
-BLOCKED_FOR: Final = timedelta(hours=1)
 #: A peer that never answers BUSY for long is asked again within this span.
 LONGEST_BUSY: Final = timedelta(minutes=1)
 
@@ -139,23 +137,24 @@ class Send(LaneTask[Offer, Answered]):
         verdicts = {verdict.uuid: verdict for verdict in result.verdicts}
         accepted: list[tuple[Offered, Accepted]] = []
         turns: list[Turn] = []
-        endings: list[Ending] = []
+        refused: list[tuple[Offered, Refused]] = []
         for item in plan.items:
             verdict = verdicts[item.uuid]
             match verdict:
                 case Accepted():
                     accepted.append((item, verdict))
+                case Held() if (verdict.checksum, verdict.size) == (item.candidate.checksum, item.candidate.size):
+                    turns.append(_held(item))
                 case Held():
-                    turns.append(await self._held(tx, plan.peer, item, verdict))
+                    await self._differs(tx, plan.peer, item, verdict)
                 case Busy():
                     turns.append(_later(item, code="busy", reason=verdict.reason, cap=LONGEST_BUSY))
                 case Refused():
-                    turns.append(_later(item, code=verdict.code, reason=verdict.reason))
-                    endings.append(_ended(item, verdict))
+                    refused.append((item, verdict))
         turns += await self._batch(tx, plan, accepted)
-        await tx.outgoing.end(plan.peer.id, endings)
         await tx.copies_due.turn(plan.peer.id, turns)
-        self._look_again(turns)
+        self._look_again([turn.next_try_at for turn in turns if turn.state is DueState.DUE])
+        await self._refused(tx, plan.peer, refused)
 
     async def give_up(self, tx: Transaction, plan: Offer, error: Exception) -> None:
         """Nothing was heard: the same copies are offered again under the same uuids."""
@@ -206,31 +205,27 @@ class Send(LaneTask[Offer, Answered]):
         )
         await self.give_up(tx, plan, PeerUnavailable(why))
 
-    async def _held(self, tx: Transaction, peer: Peer, item: Offered, verdict: Held) -> Turn:
+    async def _refused(self, tx: Transaction, peer: Peer, refused: Sequence[tuple[Offered, Refused]]) -> None:
+        # A refusal is final for this uuid: the next try is a new one.
+        await tx.outgoing.end(peer.id, [_ended(item, verdict) for item, verdict in refused])
+        soonest = await outcomes.record_failures(
+            tx,
+            peer,
+            [_failed(item, code=v.code, reason=v.reason, is_own=outcomes.is_own(v.code)) for item, v in refused],
+            most=self.policy.quarantine_after,
+        )
+        self._look_again([] if soonest is None else [soonest])
+
+    async def _differs(self, tx: Transaction, peer: Peer, item: Offered, verdict: Held) -> None:
         candidate = item.candidate
-        now = utc_now()
-        if (verdict.checksum, verdict.size) == (candidate.checksum, candidate.size):
-            # The peer's own notice makes the remote instance; until it comes there is nothing to send.
-            return Turn(
-                file_id=candidate.file_id,
-                state=DueState.AWAITING,
-                next_try_at=now,
-                code="held",
-                reason="the peer says that it holds it; its notice has not come yet",
-            )
         reason = f"{peer.name} holds other content under this name: {verdict.checksum}, {verdict.size:,} bytes"
         await tx.alerts.raise_alert(
-            f"peer:{peer.name}:differs:{candidate.name}",
+            outcomes.differs_cause(peer, candidate.name),
             message=f"{candidate.name} is {candidate.checksum} here; {reason}.",
-            remedy="Find out which of the two is right. Nothing was touched at either site.",
+            remedy="Find out which of the two is right; nothing was touched at either site. When the other has gone: "
+            f"'transfer retry --peer {peer.name} {candidate.name}'.",
         )
-        return Turn(
-            file_id=candidate.file_id,
-            state=DueState.BLOCKED,
-            next_try_at=now + BLOCKED_FOR,
-            code="held_differently",
-            reason=reason,
-        )
+        await outcomes.quarantine(tx, peer, [_failed(item, code=outcomes.HELD_DIFFERENTLY, reason=reason, is_own=True)])
 
     async def _batch(self, tx: Transaction, plan: Offer, accepted: Sequence[tuple[Offered, Accepted]]) -> list[Turn]:
         ways: defaultdict[tuple[StoreName, str | None], list[tuple[Offered, Accepted]]] = defaultdict(list)
@@ -261,10 +256,9 @@ class Send(LaneTask[Offer, Answered]):
         engines, wanted = self.site.engines, plan.policy.engines
         return preflight.preflight(plan.peer, engines, source=source, destination=store, wanted=wanted)
 
-    def _look_again(self, turns: Sequence[Turn]) -> None:
-        waits = [turn.next_try_at - utc_now() for turn in turns if turn.state is DueState.DUE]
-        if waits:
-            self.site.bells.ring_in(min(waits), self.name)
+    def _look_again(self, instants: Sequence[datetime]) -> None:
+        if instants:
+            self.site.bells.ring_in(min(instants) - utc_now(), self.name)
 
 
 def _clone(item: Offered) -> OfferedClone:
@@ -285,7 +279,7 @@ def _blocked(candidate: Candidate, now: datetime) -> Turn:
     return Turn(
         file_id=candidate.file_id,
         state=DueState.BLOCKED,
-        next_try_at=now + BLOCKED_FOR,
+        next_try_at=now,
         code="no_source",
         reason="no healthy copy of it is here",
     )
@@ -303,6 +297,21 @@ def _later(item: Offered, *, code: str, reason: str, cap: timedelta = timedelta(
     )
 
 
+def _held(item: Offered) -> Turn:
+    # The peer's own notice makes the remote instance; until it comes there is nothing to send.
+    return Turn(
+        file_id=item.candidate.file_id,
+        state=DueState.AWAITING,
+        next_try_at=utc_now(),
+        code="held",
+        reason="the peer says that it holds it; its notice has not come yet",
+    )
+
+
+def _failed(item: Offered, *, code: str, reason: str, is_own: bool) -> outcomes.Failed:
+    candidate = item.candidate
+    return outcomes.Failed(file_id=candidate.file_id, name=candidate.name, code=code, reason=reason, is_own=is_own)
+
+
 def _ended(item: Offered, verdict: Refused) -> Ending:
-    # A refusal is final for this uuid: the next try is a new one.
     return Ending(uuid=item.uuid, state=TransferState.FAILED, code=verdict.code, reason=verdict.reason)

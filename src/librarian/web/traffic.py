@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from librarian.catalog.copies_due import due_subject
+from librarian.catalog.copies_due import due_subject, quarantined_subject
 from librarian.gates import gate_of
 from librarian.timing import utc_now
 from librarian.wire.peers import Traffic
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 async def traffic_of(tx: Transaction, peers: Sequence[Peer]) -> dict[PeerId, Traffic]:
     """What goes to each of *peers*: totals that are kept, so that it costs the same however much is due."""
     now = utc_now()
-    due = await tx.tallies.of_many([due_subject(peer.id) for peer in peers])
+    subjects = [subject(peer.id) for peer in peers for subject in (due_subject, quarantined_subject)]
+    totals = await tx.tallies.of_many(subjects)
     found: dict[PeerId, Traffic] = {}
     for peer in peers:
         gate = gate_of(peer, now=now)
-        owed = due[due_subject(peer.id)]
+        owed, aside = totals[due_subject(peer.id)], totals[quarantined_subject(peer.id)]
         found[peer.id] = Traffic(
             flow=peer.flow,
             is_moving=gate.may_move,
@@ -32,5 +33,7 @@ async def traffic_of(tx: Transaction, peers: Sequence[Peer]) -> dict[PeerId, Tra
             changes_at=gate.changes_at,
             due_files=owed.files,
             due_bytes=owed.bytes,
+            quarantined_files=aside.files,
+            quarantined_bytes=aside.bytes,
         )
     return found

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librarian.errors import NotFound
-from librarian.names import TransferId
-from librarian.states import Role
+from librarian import steering
+from librarian.errors import BadRequest, NotFound
+from librarian.names import FileId, RuleId, TransferId
+from librarian.states import DueState, Role
+from librarian.web import refusals
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.cursors import read_cursor, write_cursor
-from librarian.wire.transfers import Transfer, TransferPage, TransferQuery
+from librarian.wire.transfers import (
+    CancelTransfers,
+    CopiesRetried,
+    RetryCopies,
+    StoppedDue,
+    StoppedPage,
+    StoppedQuery,
+    Transfer,
+    TransferCancelled,
+    TransferPage,
+    TransferQuery,
+    TransfersCancelled,
+)
 
 if TYPE_CHECKING:
-    from librarian.catalog.records import Batch, Incoming, Outgoing
+    from librarian.catalog.records import Batch, Incoming, Outgoing, StoppedCopy
     from librarian.catalog.transaction import Transaction
     from librarian.names import BatchId, PeerId
 
@@ -113,6 +127,66 @@ async def show_transfer(call: Call[None, None]) -> Answer:
     return Answer(body=_in(incoming, peer.name if peer else None))
 
 
+async def list_stopped(call: Call[None, StoppedQuery]) -> Answer:
+    """Copies that go no further by themselves, by file, page by page."""
+    query = call.query
+    question = f"stopped {query.peer} {query.state}"
+    after: tuple[FileId, RuleId] | None = None
+    if query.cursor is not None:
+        file_id, rule_id = read_cursor(question, query.cursor, (int, int))
+        after = (FileId(int(file_id)), RuleId(int(rule_id)))
+    async with call.site.catalog.read() as tx:
+        peer = None if query.peer is None else (await tx.peers.get(query.peer)).id
+        states = [] if query.state is None else [DueState(query.state)]
+        found = await tx.stopped.page(after=after, peer=peer, states=states, limit=query.limit)
+    is_last = len(found) < query.limit
+    cursor = None if is_last else write_cursor(question, [found[-1].file_id, found[-1].rule_id])
+    return Answer(body=StoppedPage(copies=[_stopped(copy) for copy in found], next_cursor=cursor))
+
+
+def _stopped(copy: StoppedCopy) -> StoppedDue:
+    return StoppedDue(
+        name=copy.name,
+        peer=copy.peer,
+        rule=copy.rule,
+        size=copy.size,
+        state=copy.state,
+        attempts=copy.attempts,
+        code=copy.code,
+        reason=copy.reason,
+        since=copy.since,
+    )
+
+
+async def retry_copies(call: Call[RetryCopies, None]) -> Answer:
+    """Let copies that stopped, or wait after a failure, go on at once."""
+    body = call.body
+    if not body.names and body.peer is None and not body.all:
+        raise BadRequest("nothing says which copies", remedy="Give 'names', 'peer' or 'all'.")
+    copies = await steering.retry(call.site, call.caller, names=body.names, peer_name=body.peer, dry_run=body.dry_run)
+    return Answer(body=CopiesRetried(copies=copies, is_dry_run=body.dry_run))
+
+
+async def cancel_transfers(call: Call[CancelTransfers, None]) -> Answer:
+    """End transfers, whichever way they go; the other site is told."""
+    body = call.body
+    ordered = await steering.cancel(call.site, call.caller, body.uuids, dry_run=body.dry_run)
+    return Answer(
+        body=TransfersCancelled(
+            transfers=[
+                TransferCancelled(
+                    uuid=each.uuid,
+                    way=None if each.way is None else each.way.value,
+                    name=each.name,
+                    problem=None if each.refusal is None else refusals.problem_of(each.refusal),
+                )
+                for each in ordered
+            ],
+            is_dry_run=body.dry_run,
+        )
+    )
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     Route(
         method="GET",
@@ -123,6 +197,38 @@ ROUTES: Final[tuple[Route, ...]] = (
         query=TransferQuery,
         answer=TransferPage,
         refusals=(NotFound,),
+        tag="transfers",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/transfers/stopped",
+        handler=list_stopped,
+        summary="Copies due that go no further by themselves",
+        roles=_ADMIN,
+        query=StoppedQuery,
+        answer=StoppedPage,
+        refusals=(NotFound,),
+        tag="transfers",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/transfers/retry",
+        handler=retry_copies,
+        summary="Let stopped and waiting copies go on at once",
+        roles=_ADMIN,
+        body=RetryCopies,
+        answer=CopiesRetried,
+        refusals=(NotFound,),
+        tag="transfers",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/transfers/cancel",
+        handler=cancel_transfers,
+        summary="End transfers, whichever way they go",
+        roles=_ADMIN,
+        body=CancelTransfers,
+        answer=TransfersCancelled,
         tag="transfers",
     ),
     Route(

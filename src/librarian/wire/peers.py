@@ -104,6 +104,8 @@ class Traffic(Response):
     changes_at: datetime | None = Field(description="When its windows open or close next.")
     due_files: int = Field(description="Copies that are due there.")
     due_bytes: int
+    quarantined_files: int = Field(description="Copies that wait for a person; they are not due.")
+    quarantined_bytes: int
 
 
 class PeerDescription(Traffic):

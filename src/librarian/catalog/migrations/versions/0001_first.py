@@ -35,6 +35,7 @@ _ESTIMATES: Final = (
     ("copies_due", "copies_due_now", "100000 20000 1000 1"),
     ("copies_due", "copies_due_by_peer", "100000 20000 1"),
     ("copies_due", "copies_due_by_rule", "100000 20000 1"),
+    ("copies_due", "copies_due_stopped", "1000 1 1"),
     ("copies_due", "sqlite_autoindex_copies_due_1", "100000 2 1"),
     ("outbox", "outbox_next", "10000 2000 1"),
     ("outbox", "outbox_by_subject", "10000 2000 2 1"),
@@ -277,12 +278,17 @@ def _copies_due() -> None:
         sa.Column("peer_id", ROW_ID, nullable=True), sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", INSTANT, nullable=False), sa.Column("code", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True), sa.Column("created_at", INSTANT, nullable=False),
+        sa.Column("since", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
         sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("file_id", "rule_id"))
     op.create_index("copies_due_by_peer", "copies_due", ["peer_id", "file_id"])
     op.create_index("copies_due_by_rule", "copies_due", ["rule_id", "file_id"])
+    op.create_index("copies_due_stopped", "copies_due", ["file_id", "rule_id"],
+        sqlite_where=sa.text("state IN ('blocked', 'quarantined')"),
+        postgresql_where=sa.text("state IN ('blocked', 'quarantined')"))
     op.create_index("copies_due_now", "copies_due", ["rule_id", "next_try_at", "file_id"],
         sqlite_where=sa.text("state = 'due'"), postgresql_where=sa.text("state = 'due'"))
 

@@ -1,0 +1,172 @@
+"""What becomes of copies that fail: another try, later each time, and in the end quarantine, where a person looks.
+
+Called within the transaction that records the failure. Only what is wrong with the file itself counts towards
+quarantine: a peer that is away or full, and a network that drops, may fail a copy for weeks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from librarian.catalog.copies_due import Turn, quarantined_subject
+from librarian.catalog.outgoing import Ending
+from librarian.catalog.records import Happening
+from librarian.catalog.stopped import Stop
+from librarian.errors import LibrarianError, Unavailable
+from librarian.replication import Assertion, note
+from librarian.states import DueState, TransferState
+from librarian.timing import retry_delay, utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from librarian.catalog.outbox import Note
+    from librarian.catalog.records import Outgoing, Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import FileId, FileName
+
+#: An operator ended it, here or at the receiver: only an operator takes it up again.
+CANCELLED: Final = "cancelled_by_operator"
+#: The receiver holds other content under the name.
+HELD_DIFFERENTLY: Final = "held_differently"
+
+
+def _codes(kind: type[LibrarianError]) -> Iterator[str]:
+    yield kind.code
+    for each in kind.__subclasses__():
+        yield from _codes(each)
+
+
+#: What a receiver says when nothing is wrong with the file: it cannot now, or another arrival was in the way.
+_PASSING: Final = frozenset({*_codes(Unavailable), "lease_lapsed", "name_busy", TransferState.CANCELLED.value})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """One copy that was not made."""
+
+    file_id: FileId
+    name: FileName
+    code: str
+    reason: str
+    #: Whether it was for reasons of the file's own.
+    is_own: bool
+
+
+def is_own(code: str) -> bool:
+    """Whether a receiver that gives *code* as its reason would say the same whenever it is asked."""
+    return code not in _PASSING
+
+
+async def record_failures(tx: Transaction, peer: Peer, failed: Sequence[Failed], *, most: int) -> datetime | None:
+    """Let each be tried again, later each time; the *most*-th failure of its own puts it into quarantine.
+
+    Returns when the first of them is to be tried again.
+    """
+    dues = await tx.copies_due.of_files([each.file_id for each in failed])
+    owed = {due.file_id: due for due in dues if due.peer == peer.name}
+    turns: list[Turn] = []
+    stops: list[Failed] = []
+    for each in failed:
+        due = owed.get(each.file_id)
+        if due is None:
+            continue
+        if each.code == CANCELLED or (each.is_own and due.failures + 1 >= most):
+            stops.append(each)
+        else:
+            turns.append(_again(each, attempts=due.attempts + 1))
+    await tx.copies_due.turn(peer.id, turns)
+    await quarantine(tx, peer, stops)
+    return min((turn.next_try_at for turn in turns), default=None)
+
+
+def _again(failed: Failed, *, attempts: int) -> Turn:
+    return Turn(
+        file_id=failed.file_id,
+        state=DueState.DUE,
+        next_try_at=utc_now() + retry_delay(attempts),
+        code=failed.code,
+        reason=failed.reason,
+        failed=True,
+        is_own_failure=failed.is_own,
+    )
+
+
+async def quarantine(tx: Transaction, peer: Peer, failed: Sequence[Failed]) -> None:
+    """Put copies aside until a person says that they are to be tried again, and tell that person once for all."""
+    if not failed:
+        return
+    new = await tx.stopped.quarantine(
+        peer.id, [Stop(file_id=each.file_id, code=each.code, reason=each.reason) for each in failed]
+    )
+    stopped = [each for each in failed if each.file_id in new]
+    live = await tx.outgoing.live(peer.id, [each.file_id for each in stopped])
+    await end(tx, peer, live, state=TransferState.FAILED, code="quarantined", reason="its copy is in quarantine")
+    await tx.events.tell(
+        [
+            Happening(subject=each.name, what=f"quarantined for {peer.name}", who=peer.name, why=each.reason)
+            for each in stopped
+        ]
+    )
+    untold = [each for each in stopped if each.code not in (CANCELLED, HELD_DIFFERENTLY)]
+    if untold:
+        await tx.alerts.raise_alert(
+            quarantine_cause(peer),
+            message=f"Copies for {peer.name} were put into quarantine, {len(untold)} of them now; "
+            f"{untold[0].name} among them: {untold[0].reason}.",
+            remedy=f"See 'transfer stopped --peer {peer.name}'; when the reason is gone: "
+            f"'transfer retry --peer {peer.name}'.",
+        )
+
+
+def quarantine_cause(peer: Peer) -> str:
+    """What the alert about copies in quarantine is raised for: one for a peer, however many."""
+    return f"peer:{peer.name}:quarantine"
+
+
+def differs_cause(peer: Peer, name: str) -> str:
+    """What the alert is raised for that *peer* holds other content under *name*."""
+    return f"peer:{peer.name}:differs:{name}"
+
+
+async def forget_alerts(tx: Transaction, names: Sequence[str]) -> None:
+    """The files *names* are tried again: what was alerted about them is over, or will be alerted anew.
+
+    So is quarantine at a peer where nothing is left in it.
+    """
+    peers = await tx.peers.all()
+    causes = [differs_cause(peer, name) for peer in peers for name in names]
+    causes += [
+        quarantine_cause(peer) for peer in peers if (await tx.tallies.of(quarantined_subject(peer.id))).files == 0
+    ]
+    await tx.alerts.acknowledge(causes)
+
+
+async def cancel(tx: Transaction, peer: Peer, transfers: Sequence[Outgoing], *, who: str) -> None:
+    """End *transfers* to *peer* since an operator says so; their copies wait for an operator from now on."""
+    reason = f"{who} has cancelled it"
+    await end(tx, peer, transfers, state=TransferState.CANCELLED, code=CANCELLED, reason=reason)
+    await quarantine(
+        tx,
+        peer,
+        [Failed(file_id=t.file_id, name=t.name, code=CANCELLED, reason=reason, is_own=True) for t in transfers],
+    )
+
+
+async def end(
+    tx: Transaction, peer: Peer, transfers: Sequence[Outgoing], *, state: TransferState, code: str, reason: str
+) -> None:
+    """End live *transfers* to *peer*, and tell it of those that it has accepted."""
+    await tx.outgoing.end(
+        peer.id, [Ending(uuid=each.uuid, state=state, code=code, reason=reason) for each in transfers]
+    )
+    # One without a token may be unknown there: the peer will ask, should it know it.
+    await tx.outbox.put([cancelled_note(peer, each) for each in transfers if each.token is not None])
+
+
+def cancelled_note(peer: Peer, transfer: Outgoing) -> Note:
+    """The notice to *peer* that we work for *transfer* no longer."""
+    assertion = Assertion(name=transfer.name, size=transfer.size, checksum=transfer.checksum)
+    return note(peer.id, transfer.uuid, "cancelled", assertion)

@@ -1,0 +1,167 @@
+"""Steering: what an operator orders about transfers and due copies: go on, or end. A repeat changes nothing more."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from librarian import intake, outcomes, replication
+from librarian.catalog.records import Happening
+from librarian.catalog.stopped import Selection
+from librarian.errors import LibrarianError, NotFound, WrongState
+from librarian.names import FileName
+from librarian.states import LIVE, OUTGOING_MOVES, BatchState, TransferState, Way, sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.records import Account, Batch, Incoming, Outgoing
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import FileId, PeerId
+    from librarian.site import Site
+
+log = logging.getLogger(__name__)
+
+_ENDABLE = sources_of(OUTGOING_MOVES, TransferState.CANCELLED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ordered:
+    """What became of the order to end one transfer; ``refusal``: why it goes on, or had ended before."""
+
+    uuid: str
+    way: Way | None = None
+    name: FileName | None = None
+    refusal: LibrarianError | None = None
+
+
+async def retry(site: Site, account: Account, *, names: Sequence[str], peer_name: str | None, dry_run: bool) -> int:
+    """Let stopped and waiting copies of the files *names* (none: of all) for a peer (None: for all) go on at once.
+
+    Returns how many; with *dry_run* nothing is changed.
+
+    Raises
+    ------
+    NotFound
+        There is no such peer, or no such file.
+    """
+    async with site.catalog.begin() as tx:
+        peer = None if peer_name is None else await tx.peers.get(peer_name)
+        chosen = Selection(files=await _ids_of(tx, names) if names else None, peer=None if peer is None else peer.id)
+        if dry_run:
+            return await tx.stopped.count(chosen)
+        copies = await tx.stopped.retry(chosen)
+        await outcomes.forget_alerts(tx, names)
+        subjects = names or ["site" if peer is None else f"peer:{peer.name}"]
+        what = "copies are tried again" if peer is None else f"copies for {peer.name} are tried again"
+        await tx.events.tell([Happening(subject=subject, what=what, who=account.name) for subject in subjects])
+    site.bells.ring("send")
+    return copies
+
+
+async def _ids_of(tx: Transaction, names: Sequence[str]) -> tuple[FileId, ...]:
+    found = await tx.files.named([FileName(name) for name in names])
+    if missing := [name for name in names if name not in found]:
+        raise NotFound(f"no file is called {missing[0]!r}", remedy="See 'librarian ls' for the names.")
+    return tuple(file.id for file in found.values())
+
+
+async def cancel(site: Site, account: Account, uuids: Sequence[str], *, dry_run: bool) -> list[Ordered]:
+    """End the transfers *uuids*, whichever way they go; an outcome for each, in their order.
+
+    The other site is told. What was on its way out stays here, and its copy in quarantine; what was on its way in
+    loses its staging, and its name is free. A batch goes on for the others that are in it.
+    """
+    async with site.catalog.read() as tx:
+        leaving = {each.uuid: each for each in await tx.outgoing.with_uuids(uuids)}
+        arriving = {each.uuid: each for each in await tx.offers.with_uuids(uuids)}
+    ordered = {each.uuid: _order_out(each) for each in leaving.values()}
+    going = [each for each in leaving.values() if ordered[each.uuid].refusal is None]
+    if going and not dry_run:
+        await _cancel_out(site, account, going)
+    for uuid, arrival in arriving.items():
+        if uuid not in ordered:
+            ordered[uuid] = await _cancel_in(site, account, arrival, dry_run=dry_run)
+    return [ordered.get(uuid) or Ordered(uuid=uuid, refusal=_unknown(uuid)) for uuid in uuids]
+
+
+def _unknown(uuid: str) -> NotFound:
+    return NotFound(f"no transfer has the id {uuid}", remedy="See 'transfer list' for the ids.")
+
+
+def _ended(name: FileName, state: TransferState) -> WrongState:
+    return WrongState(
+        f"the transfer of {name!r} is {state}",
+        remedy="What is being ingested or has ended cannot be cancelled.",
+        details={"state": state},
+    )
+
+
+def _order_out(transfer: Outgoing) -> Ordered:
+    refusal = None if transfer.state in _ENDABLE else _ended(transfer.name, transfer.state)
+    return Ordered(uuid=transfer.uuid, way=Way.OUT, name=transfer.name, refusal=refusal)
+
+
+async def _cancel_out(site: Site, account: Account, going: Sequence[Outgoing]) -> None:
+    by_peer: defaultdict[PeerId, list[Outgoing]] = defaultdict(list)
+    for transfer in going:
+        by_peer[transfer.peer_id].append(transfer)
+    async with site.catalog.begin() as tx:
+        peers = await tx.peers.with_ids(list(by_peer))
+        for peer_id, transfers in by_peer.items():
+            await outcomes.cancel(tx, peers[peer_id], transfers, who=account.name)
+        emptied = await tx.batches.emptied([t.batch_id for t in going if t.batch_id is not None])
+    for batch in emptied:
+        await _stop(site, batch)
+    site.bells.ring("deliver")
+
+
+async def _stop(site: Site, batch: Batch) -> None:
+    """Stop the engine before the batch ends: one that is not stopped now goes on, and its end is seen as any."""
+    engine = site.engines.get(batch.engine)
+    if engine is not None and batch.handle is not None:
+        try:
+            await engine.cancel(batch.handle)
+        except LibrarianError as error:
+            log.warning("Cannot stop batch %s of the %s engine: %s", batch.id, batch.engine, error)
+            return
+    async with site.catalog.begin() as tx:
+        await tx.batches.move(batch.id, BatchState.CANCELLED, reason="all of its transfers were cancelled")
+
+
+async def _cancel_in(site: Site, account: Account, arrival: Incoming, *, dry_run: bool) -> Ordered:
+    ordered = Ordered(uuid=arrival.uuid, way=Way.IN, name=arrival.name)
+    try:
+        if arrival.state not in LIVE or arrival.state is TransferState.INGESTING:
+            raise _ended(arrival.name, arrival.state)
+        if not dry_run:
+            async with site.writers.hold(arrival.uuid, patience=timedelta(0)):
+                await _end_arrival(site, account, arrival)
+    except LibrarianError as error:
+        return Ordered(uuid=arrival.uuid, way=Way.IN, name=arrival.name, refusal=error)
+    site.news.tell({arrival.uuid: replace(arrival, state=TransferState.CANCELLED, code=outcomes.CANCELLED)})
+    site.bells.ring("deliver")
+    return ordered
+
+
+async def _end_arrival(site: Site, account: Account, arrival: Incoming) -> None:
+    reason = f"{account.name} has cancelled it at {site.name}"
+    async with site.catalog.begin() as tx:
+        if not await tx.incoming.cancel([arrival.id], code=outcomes.CANCELLED, reason=reason):
+            raise WrongState(f"the transfer of {arrival.name!r} has moved on", remedy="Look at it again.")
+        await tx.events.tell([Happening(subject=arrival.name, what="arrival cancelled", who=account.name)])
+        if arrival.peer_id is not None:
+            failure = replication.Unarrived(
+                uuid=arrival.uuid,
+                peer_id=arrival.peer_id,
+                name=arrival.name,
+                size=arrival.size,
+                checksum=arrival.checksum,
+                code=outcomes.CANCELLED,
+                reason=reason,
+            )
+            await replication.arrivals_failed(tx, [failure])
+    await intake.clear(site, [arrival])
