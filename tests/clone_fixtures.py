@@ -66,7 +66,9 @@ class Party:
         """Where we listen."""
         return int(self.live.url.rsplit(":", 1)[1])
 
-    async def knows(self, other: "Party", *, url: str | None = None, accepts: Sequence[str] = ("",)) -> None:
+    async def knows(
+        self, other: "Party", *, url: str | None = None, accepts: Sequence[str] = ("",), authority: str | None = None
+    ) -> None:
         """Add *other* as a peer, over HTTP as an administrator would."""
         reply = await self.live.call(
             "PUT",
@@ -76,6 +78,7 @@ class Party:
                 "username": self.name,
                 "password": password_of(self.name),
                 "accepts": list(accepts),
+                "authority": authority,
             },
         )
         assert reply.status == 200, reply.raw
@@ -181,17 +184,17 @@ async def until(condition: Callable, *, patience: float = PATIENCE) -> None:
 
 @asynccontextmanager
 async def party(
-    url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True, port: int = 0, **options
+    url: str, folder: Path, name: str, *, policy=POLICY, tasks: bool = True, port: int = 0, certificate=None, **options
 ) -> AsyncIterator[Party]:
     """A site called *name*, served, its tasks running. The same *url* and *folder* again: the same site, restarted.
 
-    *options* go to ``opened_site``.
+    *certificate* is for TLS; *options* go to ``opened_site``.
     """
     async with AsyncExitStack() as stack:
         site = await stack.enter_async_context(opened_site(url, folder, name=name, **options))
         with contextlib.suppress(Conflict):
             await create_account(site, "admin", Role.ADMIN)
-        live = await stack.enter_async_context(served(site, port=port))
+        live = await stack.enter_async_context(served(site, port=port, certificate=certificate))
         if tasks:
             await stack.enter_async_context(Supervisor(site, clone_tasks(site, policy)))
         yield Party(live, folder)

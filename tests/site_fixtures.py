@@ -6,6 +6,7 @@
 
 import base64
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -101,15 +102,24 @@ def _settings(database_url: str, folder: Path, name: str, stores: tuple[str, ...
 
 
 @asynccontextmanager
-async def served(site: Site, *, port: int = 0, **options) -> AsyncIterator[Live]:
-    """Serve *site* on loopback, on any port by default; *options* go to ``create_app``."""
+async def served(site: Site, *, port: int = 0, certificate: Path | None = None, **options) -> AsyncIterator[Live]:
+    """Serve *site* on loopback, on any port by default, with TLS if there is a *certificate*.
+
+    *options* go to ``create_app``.
+    """
+    shown, trust = None, True
+    if certificate is not None:
+        shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        shown.load_cert_chain(certificate, f"{certificate}.key")
+        trust = ssl.create_default_context(cafile=certificate)
     runner = make_runner(create_app(site, **options), lingering=timedelta(milliseconds=100))
     await runner.setup()
-    place = aiohttp.web.TCPSite(runner, "127.0.0.1", port)
+    place = aiohttp.web.TCPSite(runner, "127.0.0.1", port, ssl_context=shown)
     await place.start()
-    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    url = f"{'http' if shown is None else 'https'}://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        async with aiohttp.ClientSession(auto_decompress=False) as session:
+        connector = aiohttp.TCPConnector(ssl=trust)
+        async with aiohttp.ClientSession(auto_decompress=False, connector=connector) as session:
             yield Live(site, url, session)
     finally:
         await runner.cleanup()

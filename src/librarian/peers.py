@@ -82,11 +82,10 @@ class _Rest:
 class Neighbours:
     """The other librarians, as far as calling them goes. One per site; close it at the end."""
 
-    def __init__(self, *, catalog: Catalog, site: SiteName, key_file: Path, ca_file: Path | None = None) -> None:
+    def __init__(self, *, catalog: Catalog, site: SiteName, key_file: Path) -> None:
         self._catalog = catalog
         self._site = site
         self.secrets = Secrets(key_file)
-        self._ca_file = ca_file
         self._lines: dict[SiteName, Connection] = {}
         self._rests: dict[tuple[SiteName, str], _Rest] = {}
         self._checked: dict[SiteName, float] = {}
@@ -246,9 +245,9 @@ class Neighbours:
             answer_bytes=LISTING_BYTES,
         )
 
-    async def look_at(self, *, url: str, username: str, password: str) -> OfferedSite:
-        """What the site at *url* says about itself to our account there."""
-        address = Address.parse(url, user=username, password=password, ca_file=self._ca_file)
+    async def look_at(self, *, url: str, username: str, password: str, authority: str | None = None) -> OfferedSite:
+        """What the site at *url* says about itself to our account there; *authority* as in ``Address``."""
+        address = Address.parse(url, user=username, password=password, authority=authority)
         async with Connection(address, patience=timedelta(0)) as connection:
             return await connection.request("GET", "/site", answer=OfferedSite, silence=SILENCE)
 
@@ -292,9 +291,9 @@ class Neighbours:
                     remedy="Use an engine that needs no call to it, such as 'globus' or 'local'.",
                 )
             secret = await tx.peers.secret_of(known.id)
-        address = Address.parse(
-            known.url, user=known.username, password=self.secrets.decrypt(secret), ca_file=self._ca_file
-        )
+            authority = await tx.peers.authority_of(known.id)
+        password = self.secrets.decrypt(secret)
+        address = Address.parse(known.url, user=known.username, password=password, authority=authority)
         connection = Connection(address, patience=timedelta(0), connections=CONNECTIONS)
         await connection.__aenter__()
         self._lines[peer] = connection

@@ -8,6 +8,7 @@ import pytest
 from librarian.admin.commands import main
 from librarian.client import connect
 from tests.admin.conftest import PASSWORD
+from tests.certificates import make_certificate
 from tests.commands import run_command
 from tests.crash.harness import until
 from tests.serving import servers
@@ -217,6 +218,17 @@ def test_a_peer_can_be_added_while_no_server_runs(idle, pair, at_nersc):
 
     assert added.code == 0
     assert idle("peer", "list").out.startswith("nersc\t")
+
+
+def test_an_authority_is_taken_from_a_file_that_holds_no_key(add, tmp_path):
+    certificate = make_certificate(tmp_path)
+    (tmp_path / "both.pem").write_text(certificate.read_text() + (tmp_path / "certificate.pem.key").read_text())
+
+    taken, none = add("--ca-file", certificate), add("--ca-file", tmp_path / "none.pem")
+    both, none_again = add("--ca-file", tmp_path / "both.pem"), add("--ca-file", "system")
+
+    assert [taken.code, none.code, both.code, none_again.code] == [0, 2, 2, 0]
+    assert "or a key as well" in both.err
 
 
 def test_rules_are_listed(add, at):

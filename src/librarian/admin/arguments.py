@@ -17,6 +17,8 @@ M = TypeVar("M", bound=BaseModel)
 
 #: Standard input; on a terminal it is asked for, unseen.
 STDIN: Final = "-"
+#: The word for the authorities that a machine trusts.
+SYSTEM: Final = "system"
 #: The word for no limit.
 NONE: Final = "none"
 PasswordFile = Annotated[
@@ -61,6 +63,25 @@ def read_secret(file: str, *, is_new: bool = False) -> SecretStr:
     if not secret:
         raise BadRequest(f"there is no password in {place}", remedy="Put it on the first line, with --password-file.")
     return SecretStr(secret)
+
+
+def read_authority(file: str | None) -> str | None:
+    """The PEM in *file*; empty for the word ``system``, which means those that the server's machine trusts.
+
+    Raises
+    ------
+    BadRequest
+        It cannot be read, or is no certificate alone.
+    """
+    if file is None or file == SYSTEM:
+        return None if file is None else ""
+    try:
+        text = Path(file).read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadRequest(f"cannot read {file}: {error}", remedy="Name a PEM file that holds a certificate.") from error
+    if "BEGIN CERTIFICATE" not in text or "PRIVATE KEY" in text:
+        raise BadRequest(f"{file} holds no certificate, or a key as well", remedy="Name a PEM file with certificates.")
+    return text
 
 
 def _ask(*, is_new: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from librarian.admin import flows
-from librarian.admin.arguments import STDIN, PasswordFile, checked, read_secret
+from librarian.admin.arguments import STDIN, PasswordFile, checked, read_authority, read_secret
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
 from librarian.names import SiteName
@@ -27,6 +27,13 @@ async def add(
     url: Annotated[str, typer.Argument(help="Its base URL.")],
     user: Annotated[str, typer.Option("--user", help="Our account at the peer.")],
     password_file: PasswordFile = STDIN,
+    ca_file: Annotated[
+        str | None,
+        typer.Option(
+            "--ca-file",
+            help="PEM of the authority that signed its certificate; 'system': those of its machine; else as it was.",
+        ),
+    ] = None,
     accept: Annotated[
         list[str] | None,
         typer.Option("--accept", help="A name prefix that we accept from it; by default all, or as it was."),
@@ -37,7 +44,14 @@ async def add(
 
     Example: python -m librarian.admin peer add nersc https://nersc.example --user chajnantor --password-file secret
     """
-    body = checked(PutPeer, url=url, username=user, password=read_secret(password_file), accepts=accept or None)
+    body = checked(
+        PutPeer,
+        url=url,
+        username=user,
+        password=read_secret(password_file),
+        authority=read_authority(ca_file),
+        accepts=accept or None,
+    )
     async with reach(context.obj) as client:
         peer = await client.request(
             "PUT", f"/peers/{SiteName(name)}", body=body, answer=PeerDescription, patience=timedelta(0)

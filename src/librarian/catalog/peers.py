@@ -135,6 +135,14 @@ class Peers(Repository):
             raise NotFound(f"no peer has the id {peer}")
         return bytes(secret)
 
+    async def authority_of(self, peer: PeerId) -> str | None:
+        """PEM of the authority that *peer*'s certificate must come from; None: one that this machine trusts."""
+        return await self._connection.scalar(select(PeerRow.authority).where(PeerRow.id == peer))
+
+    async def trust(self, peer: PeerId, authority: str | None) -> None:
+        """Replace the authority that *peer*'s certificate must come from (PEM)."""
+        await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(authority=authority))
+
     async def add(
         self,
         name: SiteName,

@@ -20,6 +20,8 @@ class PeerRow(Base):
     username: Mapped[str] = mapped_column(Text)
     #: Our password at theirs, encrypted.
     secret: Mapped[bytes] = mapped_column(LargeBinary)
+    #: PEM of the authority that signed their certificate; null: one that this machine trusts.
+    authority: Mapped[str | None] = mapped_column(Text)
     reach: Mapped[str] = mapped_column(Text)
     #: It cannot call us: we fetch what it has to say.
     is_fetched: Mapped[bool] = mapped_column(Boolean, server_default=false())

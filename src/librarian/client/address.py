@@ -30,11 +30,19 @@ class Address:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
+    #: The same as PEM text; it goes before the file.
+    authority: str | None = None
     socket: Path | None = None
 
     @classmethod
     def parse(
-        cls, url: str, *, user: str | None = None, password: str | None = None, ca_file: Path | None = None
+        cls,
+        url: str,
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        ca_file: Path | None = None,
+        authority: str | None = None,
     ) -> Address:
         """Read a URL that a person typed.
 
@@ -59,7 +67,7 @@ class Address:
             )
         path = parts.path.rstrip("/").removesuffix(API)
         clean = urlunsplit((parts.scheme, parts.netloc, path, "", ""))
-        return cls(url=clean, user=user, password=password, ca_file=ca_file)
+        return cls(url=clean, user=user, password=password, ca_file=ca_file, authority=authority)
 
     @property
     def authorization(self) -> str | None:
@@ -75,14 +83,14 @@ class Address:
         Raises
         ------
         ConfigurationError
-            The file with the certificate authority cannot be read.
+            The certificate authority cannot be read.
         """
-        if self.ca_file is None:
+        if self.ca_file is None and self.authority is None:
             return True
         try:
-            return ssl.create_default_context(cafile=str(self.ca_file))
-        except (OSError, ssl.SSLError) as error:
+            return ssl.create_default_context(cafile=self.ca_file, cadata=self.authority)
+        except (OSError, ValueError) as error:
             raise ConfigurationError(
-                f"cannot read the certificate authority {self.ca_file}: {error}",
-                remedy="Give the path of a PEM file that holds the authority's certificate.",
+                f"cannot read the certificate authority {self.ca_file or ''}: {error}",
+                remedy="Give a PEM file that holds the authority's certificate.",
             ) from error

@@ -94,7 +94,9 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
     password = body.password.get_secret_value()
     url = Address.parse(body.url).url
     _require_tls(site, url)
-    pinned = await _look(name, await _ask(site, url=url, username=body.username, password=password))
+    authority = await _authority(call, name)
+    offered = await _ask(site, url=url, username=body.username, password=password, authority=authority)
+    pinned = await _look(name, offered)
     secret = site.neighbours.secrets.encrypt(password)
     async with site.catalog.begin() as tx:
         peer = await tx.peers.find(name)
@@ -116,9 +118,20 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
             await tx.peers.pin(peer.id, pinned)
             await tx.alerts.acknowledge([f"peer:{name}:entry-points"])
         await _tell(tx, name, call, "peer set", why=url)
-        answer = await _describe(tx, site, await tx.peers.get(name))
+        known = await tx.peers.get(name)
+        await tx.peers.trust(known.id, authority)
+        answer = await _describe(tx, site, known)
     await _go_on(site, name)
     return Answer(body=answer)
+
+
+async def _authority(call: Call[PutPeer, None], name: SiteName) -> str | None:
+    """Who must have signed the peer's certificate: as the caller says, else as it was."""
+    if call.body.authority is not None:
+        return call.body.authority or None
+    async with call.site.catalog.read() as tx:
+        peer = await tx.peers.find(name)
+        return None if peer is None else await tx.peers.authority_of(peer.id)
 
 
 def _require_tls(site: Site, url: str) -> None:
@@ -186,9 +199,11 @@ async def remove_peer(call: Call[None, None]) -> Answer:
     return Answer(body=None, status=204)
 
 
-async def _ask(site: Site, *, url: str, username: str, password: str) -> OfferedSite:
+async def _ask(site: Site, *, url: str, username: str, password: str, authority: str | None) -> OfferedSite:
     try:
-        return await site.neighbours.look_at(url=url, username=username, password=password)
+        return await site.neighbours.look_at(url=url, username=username, password=password, authority=authority)
+    except ConfigurationError as error:
+        raise BadRequest(error.message, remedy=error.remedy) from error
     except LibrarianError as error:
         raise _does_not_answer(url, error) from error
 

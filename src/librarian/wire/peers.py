@@ -67,6 +67,12 @@ class PutPeer(Request):
     url: str = Field(max_length=2000, description="Its base URL.")
     username: AccountText = Field(description="Our account at the peer.")
     password: Secret = Field(description="Of that account; kept encrypted.")
+    authority: str | None = Field(
+        default=None,
+        max_length=100_000,
+        description="PEM of the authority that signed its certificate; empty: one that this machine trusts; "
+        "null: as it was.",
+    )
     accepts: list[str] | None = Field(
         default=None,
         max_length=1000,

@@ -132,7 +132,8 @@ def _files() -> None:
 def _peers() -> None:
     op.create_table("peers", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
         sa.Column("url", sa.Text(), nullable=False), sa.Column("username", sa.Text(), nullable=False),
-        sa.Column("secret", sa.LargeBinary(), nullable=False), sa.Column("reach", sa.Text(), nullable=False),
+        sa.Column("secret", sa.LargeBinary(), nullable=False), sa.Column("authority", sa.Text(), nullable=True),
+        sa.Column("reach", sa.Text(), nullable=False),
         sa.Column("is_fetched", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("is_enabled", sa.Boolean(), nullable=False), sa.Column("accepts", sa.Text(), nullable=False),
         sa.Column("entry_points", sa.Text(), nullable=False), sa.Column("held_because", sa.Text(), nullable=True),
