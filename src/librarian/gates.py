@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from librarian.catalog.records import Peer
+    from librarian.policies import RulePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,14 @@ def gate_of(peer: Peer, *, now: datetime) -> Gate:
     if peer.flow is Flow.DRAINING:
         return Gate(may_offer=False, may_move=True, why="it is being drained", changes_at=changes_at)
     return Gate(may_offer=True, may_move=True, changes_at=changes_at)
+
+
+def is_in_hours(policy: RulePolicy, *, now: datetime) -> bool:
+    """Whether a rule may be offered at *now*; never where this machine does not know the zone of its windows."""
+    try:
+        return windows.are_open(windows.parsed(policy.windows), now)
+    except BadRequest:
+        return False
 
 
 def _closed(why: str, *, changes_at: datetime | None = None) -> Gate:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from librarian.errors import BadRequest
+from librarian.globs import Glob
 from librarian.quantities import Bytes, Span
+from librarian.windows import Window
 
 MIB: Final = 1024**2
 GIB: Final = 1024**3
@@ -15,6 +18,35 @@ GIB: Final = 1024**3
 Engine = Literal["globus", "rsync", "local", "http"]
 #: Every way for bytes to travel to a peer, the preferred one first.
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
+
+
+#: The context in which a policy is read back: a time zone that this machine knows no longer must not hide the rest.
+STORED: Final = {"is": "stored"}
+#: No rule waits longer.
+YEARS: Final = timedelta(days=3650)
+
+
+def _window(text: str, how: ValidationInfo) -> str:
+    if how.context == STORED:
+        return text
+    try:
+        return str(Window.parse(text))
+    except BadRequest as error:
+        # Only a ValueError is collected with the other problems of a body or a file.
+        raise ValueError(f"{error.message}. {error.remedy}") from error
+
+
+def _pattern(text: str) -> str:
+    try:
+        return Glob(text).pattern
+    except BadRequest as error:
+        raise ValueError(f"{error.message}. {error.remedy}") from error
+
+
+WindowText = Annotated[
+    str, AfterValidator(_window), Field(max_length=200, description="'<from>-<to> <zone>': '20:00-06:00 UTC'.")
+]
+Pattern = Annotated[str, AfterValidator(_pattern)]
 
 
 class _Policy(BaseModel):
@@ -25,20 +57,25 @@ class RulePolicy(_Policy):
     """Which files must get a copy where, and how."""
 
     peer: str = Field(description="The peer that must hold a copy.")
-    match: tuple[str, ...] = Field(default=("*",), description="Glob patterns of names; '*' crosses slashes.")
+    match: tuple[Pattern, ...] = Field(
+        default=("*",), min_length=1, max_length=1000, description="Glob patterns of names; '*' crosses slashes."
+    )
     from_store: str | None = Field(default=None, description="Only files with an instance on this store.")
-    min_age: Span = Field(default=timedelta(0), description="Only files at least this old.")
+    min_age: Span = Field(default=timedelta(0), ge=timedelta(0), le=YEARS, description="Only files at least this old.")
     engines: tuple[Engine, ...] = Field(
         default=(), description="In order of preference; by default 'globus', 'rsync', 'local', 'http'."
     )
     batch_files: Annotated[int, Field(ge=1, le=4096, description="Files in one offer and batch, at most.")] = 1024
     batch_bytes: Annotated[Bytes, Field(ge=1, description="Bytes in one batch, unless one file is larger.")] = 64 * GIB
     batch_age: Annotated[
-        Span, Field(ge=timedelta(0), description="What is less than a batch waits so long for more.")
+        Span, Field(ge=timedelta(0), le=YEARS, description="What is less than a batch waits so long for more.")
     ] = timedelta(0)
     priority: Annotated[
         int, Field(ge=-1000, le=1000, description="Among the rules for one peer, the higher goes first.")
     ] = 0
+    windows: tuple[WindowText, ...] = Field(
+        default=(), max_length=100, description="When it is offered, as '20:00-06:00 America/Santiago'; none: always."
+    )
 
 
 class IngestPolicy(_Policy):

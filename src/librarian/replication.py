@@ -17,7 +17,7 @@ from librarian.catalog.copies_due import NewDue
 from librarian.catalog.outbox import Note
 from librarian.catalog.records import Happening
 from librarian.names import RuleName
-from librarian.policies import RulePolicy
+from librarian.policies import STORED, RulePolicy
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -229,7 +229,7 @@ def policy_of(rule: Rule) -> RulePolicy:
 
 @lru_cache(maxsize=1024)
 def _parse(policy: str) -> RulePolicy:
-    return RulePolicy.model_validate_json(policy)
+    return RulePolicy.model_validate_json(policy, context=STORED)
 
 
 def matches(policy: RulePolicy, *, name: FileName, stores: Sequence[StoreName]) -> bool:

@@ -50,6 +50,17 @@ class Candidate:
     uuid: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class DueGroup:
+    """Copies that a rule owes, in one state and for one reason; *example* is the whole reason of one of them."""
+
+    state: DueState
+    code: str | None
+    files: int
+    bytes: int
+    example: str | None
+
+
 def _is_due(rule: ColumnElement[int] | int, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (CopyDueRow.rule_id == rule, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now)
 
@@ -100,6 +111,31 @@ class WaitingCopies(Repository):
         )
         row = (await self._connection.execute(select(func.count(), func.coalesce(func.sum(first.c.size), 0)))).one()
         return Tally(files=int(row[0]), bytes=int(row[1]))
+
+    async def groups(self, rule: RuleId) -> tuple[DueGroup, ...]:
+        """All that *rule* is owed, by state and code; reads every row of it, for a person who asks."""
+        found = await self._connection.execute(
+            select(
+                CopyDueRow.state,
+                CopyDueRow.code,
+                func.count().label("files"),
+                func.sum(CopyDueRow.size).label("bytes"),
+                func.min(CopyDueRow.reason).label("example"),
+            )
+            .where(CopyDueRow.rule_id == rule)
+            .group_by(CopyDueRow.state, CopyDueRow.code)
+            .order_by(CopyDueRow.state, CopyDueRow.code)
+        )
+        return tuple(
+            DueGroup(
+                state=DueState(row.state),
+                code=row.code,
+                files=int(row.files),
+                bytes=int(row.bytes),
+                example=row.example,
+            )
+            for row in found
+        )
 
     async def candidates(self, rule: RuleId, *, now: datetime, limit: int) -> tuple[Candidate, ...]:
         """What *rule* owes by *now*, longest waiting first, at most *limit*."""

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from librarian.errors import BadRequest
+from librarian.policies import WindowText
 from librarian.states import Flow, Reach
-from librarian.windows import Window
 from librarian.wire.base import BIGGEST, AccountText, PeerRequest, Request, Response, Secret, SiteText
-
-
-def _window(text: str) -> str:
-    try:
-        return str(Window.parse(text))
-    except BadRequest as error:
-        # Only a ValueError is collected with the other problems of the body.
-        raise ValueError(f"{error.message}. {error.remedy}") from error
-
-
-WindowText = Annotated[
-    str, AfterValidator(_window), Field(max_length=200, description="'<from>-<to> <zone>': '20:00-06:00 UTC'.")
-]
 
 
 class OfferedEntryPoint(Response):
