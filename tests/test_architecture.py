@@ -20,7 +20,7 @@ LAYERS = {
     ),
     **dict.fromkeys(("wire", "policies", "quantities", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
-    **dict.fromkeys(("checksum_worker", "pulse", "writers", "doors", "keys", "patience", "mailboxes"), 2),
+    **dict.fromkeys(("checksum_worker", "pulse", "meters", "writers", "doors", "keys", "patience", "mailboxes"), 2),
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
     **dict.fromkeys(("gates", "outcomes"), 3),
     "site": 4,

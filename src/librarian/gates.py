@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from librarian import windows
 from librarian.errors import BadRequest
@@ -16,10 +16,15 @@ if TYPE_CHECKING:
     from librarian.policies import RulePolicy
 
 
+State = Literal["disabled", "held", "paused", "closed", "draining", "open"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Gate:
     """What may go to a peer. What may not be moved is stopped, and goes on from where it stopped."""
 
+    #: In a word.
+    state: State
     may_offer: bool
     may_move: bool
     #: Why not both, for people; empty when both.
@@ -31,22 +36,24 @@ class Gate:
 def gate_of(peer: Peer, *, now: datetime) -> Gate:
     """What may go to *peer* at *now*: its switch, its hold, its flow and its windows, in this order."""
     if not peer.is_enabled:
-        return _closed("it is disabled")
+        return _closed("disabled", "it is disabled")
     if peer.held_because is not None:
-        return _closed(peer.held_because)
+        return _closed("held", peer.held_because)
     if peer.flow is Flow.PAUSED:
-        return _closed("it is paused")
+        return _closed("paused", "it is paused")
     try:
         hours = windows.parsed(peer.windows)
     except BadRequest as error:
         # A zone that this machine knows no longer.
-        return _closed(error.message)
+        return _closed("closed", error.message)
     changes_at = windows.next_change(hours, now)
     if not windows.are_open(hours, now):
-        return _closed(f"none of its windows is open: {', '.join(peer.windows)}", changes_at=changes_at)
+        why = f"none of its windows is open: {', '.join(peer.windows)}"
+        return _closed("closed", why, changes_at=changes_at)
     if peer.flow is Flow.DRAINING:
-        return Gate(may_offer=False, may_move=True, why="it is being drained", changes_at=changes_at)
-    return Gate(may_offer=True, may_move=True, changes_at=changes_at)
+        why = "it is being drained"
+        return Gate(state="draining", may_offer=False, may_move=True, why=why, changes_at=changes_at)
+    return Gate(state="open", may_offer=True, may_move=True, changes_at=changes_at)
 
 
 def is_in_hours(policy: RulePolicy, *, now: datetime) -> bool:
@@ -57,5 +64,5 @@ def is_in_hours(policy: RulePolicy, *, now: datetime) -> bool:
         return False
 
 
-def _closed(why: str, *, changes_at: datetime | None = None) -> Gate:
-    return Gate(may_offer=False, may_move=False, why=why, changes_at=changes_at)
+def _closed(state: State, why: str, *, changes_at: datetime | None = None) -> Gate:
+    return Gate(state=state, may_offer=False, may_move=False, why=why, changes_at=changes_at)

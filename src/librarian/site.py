@@ -20,6 +20,7 @@ from librarian.catalog.lock import owner_lock
 from librarian.checksum_pool import ChecksumPool
 from librarian.errors import ConfigurationError, DatabaseUnavailable
 from librarian.health import Health
+from librarian.meters import Meters
 from librarian.names import SiteName, StoreName
 from librarian.ownership import Ownership
 from librarian.peers import Neighbours
@@ -67,6 +68,7 @@ class Site:
     #: Of incoming transfers, by uuid, once their ends are written down.
     news: News[Incoming] = field(default_factory=News)
     pulses: Pulses = field(default_factory=Pulses)
+    meters: Meters = field(default_factory=Meters)
     writers: Writers = field(default_factory=Writers)
 
 

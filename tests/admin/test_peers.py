@@ -112,7 +112,18 @@ def test_the_list_in_json_holds_no_password(add, at):
     keys = {"name", "url", "username", "reach", "is_enabled", "accepts", "entry_points", "held_because", "trouble"}
     keys |= {"is_fetched"}
     limits = {"rate_limit", "windows", "staged_budget"}
-    traffic = {"flow", "is_moving", "why_not", "changes_at", "due_files", "due_bytes", "quarantined_files"}
+    traffic = {
+        "state",
+        "bytes_per_second",
+        "seconds_left",
+        "flow",
+        "is_moving",
+        "why_not",
+        "changes_at",
+        "due_files",
+        "due_bytes",
+        "quarantined_files",
+    }
     assert json.loads(listed).keys() == keys | limits | {"last_heard_at", "created_at", "quarantined_bytes"} | traffic
     assert PASSWORD not in listed
 
@@ -120,7 +131,7 @@ def test_the_list_in_json_holds_no_password(add, at):
 def test_peers_are_listed_in_fields_that_can_be_cut(add, at, pair):
     add()
 
-    assert at("peer", "list").out == f"nersc\t{pair[1].url}\topen\t0\t0\t-\n"
+    assert at("peer", "list").out == f"nersc\t{pair[1].url}\topen\t0\t0\t0\t-\t-\n"
 
 
 def test_adding_again_keeps_what_is_accepted_unless_something_else_is_said(add):

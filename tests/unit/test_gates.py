@@ -19,6 +19,7 @@ def a_peer(**changes):
         "url": "",
         "username": "",
         "reach": Reach.PUSH,
+        "is_fetched": False,
         "is_enabled": True,
         "accepts": ("",),
         "entry_points": (),
@@ -37,24 +38,24 @@ def a_peer(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "may_offer", "may_move", "why"),
+    ("changes", "state", "may_offer", "may_move", "why"),
     [
-        ({}, True, True, ""),
-        ({"is_enabled": False}, False, False, "it is disabled"),
-        ({"held_because": "it changed"}, False, False, "it changed"),
-        ({"flow": Flow.PAUSED}, False, False, "it is paused"),
-        ({"flow": Flow.DRAINING}, False, True, "it is being drained"),
-        ({"windows": ("11:00-13:00 UTC",)}, True, True, ""),
-        ({"windows": ("20:00-06:00 UTC",)}, False, False, "none of its windows is open: 20:00-06:00 UTC"),
-        ({"windows": ("20:00-06:00 UTC", "11:00-13:00 UTC")}, True, True, ""),
-        ({"windows": ("20:00-06:00 UTC",), "flow": Flow.DRAINING}, False, False, "none of its windows"),
-        ({"windows": ("20:00-06:00 Gone/Zone",)}, False, False, "no time zone is called 'Gone/Zone'"),
+        ({}, "open", True, True, ""),
+        ({"is_enabled": False}, "disabled", False, False, "it is disabled"),
+        ({"held_because": "it changed"}, "held", False, False, "it changed"),
+        ({"flow": Flow.PAUSED}, "paused", False, False, "it is paused"),
+        ({"flow": Flow.DRAINING}, "draining", False, True, "it is being drained"),
+        ({"windows": ("11:00-13:00 UTC",)}, "open", True, True, ""),
+        ({"windows": ("20:00-06:00 UTC",)}, "closed", False, False, "none of its windows is open: 20:00-06:00 UTC"),
+        ({"windows": ("20:00-06:00 UTC", "11:00-13:00 UTC")}, "open", True, True, ""),
+        ({"windows": ("20:00-06:00 UTC",), "flow": Flow.DRAINING}, "closed", False, False, "none of its windows"),
+        ({"windows": ("20:00-06:00 Gone/Zone",)}, "closed", False, False, "no time zone is called 'Gone/Zone'"),
     ],
 )
-def test_what_may_go_to_a_peer_follows_from_its_row_and_the_clock(changes, may_offer, may_move, why):
+def test_what_may_go_to_a_peer_follows_from_its_row_and_the_clock(changes, state, may_offer, may_move, why):
     gate = gate_of(a_peer(**changes), now=NOON)
 
-    assert (gate.may_offer, gate.may_move) == (may_offer, may_move)
+    assert (gate.state, gate.may_offer, gate.may_move) == (state, may_offer, may_move)
     assert gate.why.startswith(why)
     assert bool(gate.why) is not (may_offer and may_move)
 

@@ -9,8 +9,9 @@ import typer
 
 from librarian.admin import accounts, database, globus, peers, rules, stores, transfers
 from librarian.admin.reach import Target, reach
-from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app
+from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app, size_text, span_text
 from librarian.settings import check_settings
+from librarian.wire.peers import PeerTraffic
 from librarian.wire.site import RestoredAcknowledged, SiteStatus
 
 app = new_app(
@@ -65,10 +66,17 @@ async def status(context: typer.Context, as_json: AsJson = False) -> None:
         f"site {found.name}, generation {found.generation}, {running}",
         f"holds {found.held.files:,} files, {found.held.bytes:,} bytes",
         *(f"store {store.name}: {store.problem or 'fine'}" for store in found.stores),
+        *map(_peer, found.peers),
         *(f"task {task.name}: {task.last_error if task.failures else 'fine'}" for task in found.tasks),
         *(f"ALERT {alert.message} {alert.remedy}" for alert in found.alerts),
     ]
     Terminal(is_json=as_json).one(found, text="\n".join(lines))
+
+
+def _peer(peer: PeerTraffic) -> str:
+    left = "" if peer.seconds_left is None else f", {span_text(peer.seconds_left)} left"
+    moving = f"{peer.due_files:,} files due, {size_text(peer.due_bytes)}, {size_text(peer.bytes_per_second)}/s{left}"
+    return f"peer {peer.name}: {peer.state}, {moving}{f'; {peer.why_not}' if peer.why_not else ''}"
 
 
 @config_app.command("check")

@@ -75,11 +75,11 @@ async def limit(
 
     Outside of its windows a peer is as if paused. The windows given replace those that it had.
 
-    Examples
-    --------
-    python -m librarian.admin peer limit nersc --rate 50MB --budget 20TB
-    python -m librarian.admin peer limit nersc --window "20:00-06:00 America/Santiago"
-    python -m librarian.admin peer limit nersc --rate none --window always
+    Example: python -m librarian.admin peer limit nersc --rate 50MB --budget 20TB
+
+    Example: python -m librarian.admin peer limit nersc --window "20:00-06:00 America/Santiago"
+
+    Example: python -m librarian.admin peer limit nersc --rate none --window always
     """
     if rate is None and budget is None and not window:
         raise BadRequest("there is no limit to set", remedy="Give --rate, --window or --budget.")

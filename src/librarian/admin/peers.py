@@ -79,6 +79,8 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
         Column(title="state"),
         Column(title="files due", is_number=True),
         Column(title="bytes due", is_number=True),
+        Column(title="bytes/s", is_number=True),
+        Column(title="left", is_number=True),
         Column(title="trouble"),
     ]
     terminal = Terminal(is_json=as_json)
@@ -87,9 +89,11 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
             (
                 peer.name,
                 peer.url,
-                _state(peer),
+                peer.state,
                 terminal.count(peer.due_files),
                 terminal.size(peer.due_bytes),
+                terminal.size(peer.bytes_per_second),
+                terminal.span(peer.seconds_left),
                 peer.why_not or peer.trouble or "-",
             ),
             peer,
@@ -135,12 +139,6 @@ async def remove(context: typer.Context, name: Name, as_json: AsJson = False) ->
     async with reach(context.obj) as client:
         await client.request("DELETE", f"/peers/{SiteName(name)}", answer=type(None))
     Terminal(is_json=as_json).one({"name": name}, text=f"Removed the peer '{name}'.")
-
-
-def _state(peer: PeerDescription) -> str:
-    if not peer.is_enabled:
-        return "disabled"
-    return peer.flow.value if peer.is_moving or peer.flow == "paused" else "closed"
 
 
 async def _switch(context: typer.Context, name: str, *, is_enabled: bool, as_json: bool) -> None:

@@ -63,10 +63,9 @@ async def add(
     Files that are here already are looked at by and by; 'rule list' tells how far that is. What was on its way for
     a rule that is replaced arrives all the same.
 
-    Examples
-    --------
-    python -m librarian.admin rule add everything --to nersc
-    python -m librarian.admin rule add nights --to nersc --match "2026/*" --engine globus --batch-size 1TB --priority 5
+    Example: python -m librarian.admin rule add everything --to nersc
+
+    Example: python -m librarian.admin rule add nights --to nersc --match "2026/*" --engine globus --batch-size 1TB
     """
     asked = {
         "match": match or None,

@@ -177,6 +177,15 @@ class Batches(Repository):
             for row in found
         )
 
+    async def bytes_done(self) -> dict[PeerId, int]:
+        """Bytes that engines have moved of the batches that have not ended, by peer."""
+        found = await self._connection.execute(
+            select(BatchRow.peer_id, func.sum(BatchRow.bytes_done))
+            .where(rows.one_of(BatchRow.state, *UNDER_WAY))
+            .group_by(BatchRow.peer_id)
+        )
+        return {PeerId(row[0]): int(row[1]) for row in found}
+
     async def count_under_way(self, peer: PeerId) -> int:
         """How many batches to *peer* have not ended."""
         count = await self._connection.scalar(

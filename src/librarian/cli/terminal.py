@@ -47,6 +47,7 @@ T = TypeVar("T")
 
 #: Seconds between two lines about progress where there is no terminal.
 LINE_INTERVAL: Final = 10.0
+_SPANS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 _UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
@@ -59,6 +60,19 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.3g} {unit}"
         size /= 1000
     raise Bug("unreachable: the last unit takes every size")
+
+
+def span_text(seconds: float) -> str:
+    """A span as people read it, in its two largest units: ``3 d 2 h``."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in _SPANS.items():
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"
 
 
 def instant_text(instant: datetime) -> str:
@@ -102,6 +116,12 @@ class Terminal:
     def size(self, size: int) -> str:
         """*size* in bytes: for people on a terminal, else the number."""
         return size_text(size) if self.out.is_terminal else str(size)
+
+    def span(self, seconds: int | None) -> str:
+        """*seconds*: for people on a terminal, else the number; a dash where nobody knows."""
+        if seconds is None:
+            return "-"
+        return span_text(seconds) if self.out.is_terminal else str(seconds)
 
     def count(self, count: int) -> str:
         """*count* things: for people on a terminal, else the number."""

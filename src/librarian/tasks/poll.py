@@ -108,6 +108,7 @@ class Poll(Task[Question, dict[str, Progress]]):
                 continue
             progress = result.get(batch.handle or "", unknown)
             peer = plan.peers[batch.peer_id]
+            self._measure(batch, progress)
             match progress.phase:
                 case Phase.SUCCEEDED | Phase.FAILED:
                     await self._ended(tx, peer, batch, progress)
@@ -117,6 +118,15 @@ class Poll(Task[Question, dict[str, Progress]]):
                     await self._held(tx, peer, batch, progress)
                 case Phase.ACTIVE | Phase.UNKNOWN:
                     await self._goes_on(tx, batch, progress)
+
+    def _measure(self, batch: Batch, progress: Progress) -> None:
+        meters = self.site.meters
+        if progress.phase in (Phase.UNKNOWN, Phase.LOST):
+            return
+        before = (batch.progressed_at, batch.bytes_done)
+        meters.read(batch.peer_id, batch.id, bytes_done=progress.bytes_done, before=before, now=utc_now())
+        if progress.phase in (Phase.SUCCEEDED, Phase.FAILED):
+            meters.forget(batch.id)
 
     async def _goes_on(self, tx: Transaction, batch: Batch, progress: Progress) -> None:
         is_active = progress.phase is Phase.ACTIVE

@@ -14,6 +14,8 @@ from librarian.states import Role
 from librarian.timing import utc_now
 from librarian.web import stores
 from librarian.web.route import Answer, Call, Route
+from librarian.web.traffic import traffic_of
+from librarian.wire.peers import PeerTraffic
 from librarian.wire.site import AlertStatus, Liveness, Readiness, SiteStatus, TallyStatus, TaskStatus
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ async def describe_status(call: Call[None, None]) -> Answer:
         rows = await tx.stores.all()
         held = await tx.tallies.of("held")
         alerts = await tx.alerts.open_ones(limit=_ALERTS)
+        known = await tx.peers.all()
+        traffic = await traffic_of(tx, site, known)
     return Answer(
         body=SiteStatus(
             name=site.name,
@@ -67,6 +71,7 @@ async def describe_status(call: Call[None, None]) -> Answer:
             checksum_busy=len(site.pool.busy_pids),
             held=TallyStatus(files=held.files, bytes=held.bytes),
             stores=await stores.describe_all(site, rows),
+            peers=[PeerTraffic(name=peer.name, **traffic[peer.id].model_dump()) for peer in known],
             tasks=[_task(pulse) for pulse in site.pulses.all()],
             alerts=[_alert(alert) for alert in alerts],
         )

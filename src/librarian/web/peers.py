@@ -45,7 +45,7 @@ def _named(call: Call[Body, Query]) -> SiteName:
 
 
 async def _describe(tx: Transaction, site: Site, peer: Peer) -> PeerDescription:
-    return _description(site, peer, (await traffic_of(tx, [peer]))[peer.id])
+    return _description(site, peer, (await traffic_of(tx, site, [peer]))[peer.id])
 
 
 def _description(site: Site, peer: Peer, traffic: Traffic) -> PeerDescription:
@@ -76,7 +76,7 @@ async def list_peers(call: Call[None, None]) -> Answer:
     """Every peer, by name."""
     async with call.site.catalog.read() as tx:
         known = await tx.peers.all()
-        traffic = await traffic_of(tx, known)
+        traffic = await traffic_of(tx, call.site, known)
     return Answer(body=PeerList(peers=[_description(call.site, peer, traffic[peer.id]) for peer in known]))
 
 

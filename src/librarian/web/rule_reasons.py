@@ -37,7 +37,7 @@ async def explain(tx: Transaction, site: Site, rule: Rule, told: RuleDescription
     return RuleWhy(
         rule=told,
         obstacles=await _obstacles(tx, site, peer, policy),
-        traffic=None if peer is None else (await traffic_of(tx, [peer]))[peer.id],
+        traffic=None if peer is None else (await traffic_of(tx, site, [peer]))[peer.id],
         ways=[] if peer is None else _ways(site, peer, policy),
         due=[
             DueGroup(state=group.state, code=group.code, files=group.files, bytes=group.bytes, example=group.example)

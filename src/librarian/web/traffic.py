@@ -15,22 +15,28 @@ if TYPE_CHECKING:
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import PeerId
+    from librarian.site import Site
 
 
-async def traffic_of(tx: Transaction, peers: Sequence[Peer]) -> dict[PeerId, Traffic]:
+async def traffic_of(tx: Transaction, site: Site, peers: Sequence[Peer]) -> dict[PeerId, Traffic]:
     """What goes to each of *peers*: totals that are kept, so that it costs the same however much is due."""
     now = utc_now()
     subjects = [subject(peer.id) for peer in peers for subject in (due_subject, quarantined_subject)]
     totals = await tx.tallies.of_many(subjects)
+    moved = await tx.batches.bytes_done()
     found: dict[PeerId, Traffic] = {}
     for peer in peers:
         gate = gate_of(peer, now=now)
+        rate = site.meters.rate_of(peer.id, now=now)
         owed, aside = totals[due_subject(peer.id)], totals[quarantined_subject(peer.id)]
         found[peer.id] = Traffic(
+            state=gate.state,
             flow=peer.flow,
             is_moving=gate.may_move,
             why_not=gate.why,
             changes_at=gate.changes_at,
+            bytes_per_second=rate,
+            seconds_left=max(owed.bytes - moved.get(peer.id, 0), 0) // rate if rate else None,
             due_files=owed.files,
             due_bytes=owed.bytes,
             quarantined_files=aside.files,

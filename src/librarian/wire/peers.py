@@ -90,10 +90,15 @@ class ChangePeer(Request):
 class Traffic(Response):
     """What goes to a peer, and what is left to go."""
 
+    state: Literal["disabled", "held", "paused", "closed", "draining", "open"] = Field(
+        description="What goes there now, in a word; closed: outside of its windows."
+    )
     flow: Flow = Field(description="What an operator lets go there.")
     is_moving: bool = Field(description="Whether bytes may move now: enabled, not held, not paused, in a window.")
     why_not: str = Field(description="Why nothing, or nothing new, may go there; empty when all may.")
     changes_at: datetime | None = Field(description="When its windows open or close next.")
+    bytes_per_second: int = Field(description="That have moved there in the last minutes.")
+    seconds_left: int | None = Field(description="For what is due, at that rate; null while nothing moves.")
     due_files: int = Field(description="Copies that are due there.")
     due_bytes: int
     quarantined_files: int = Field(description="Copies that wait for a person; they are not due.")
@@ -118,6 +123,12 @@ class PeerDescription(Traffic):
     last_heard_at: datetime | None
     created_at: datetime
     trouble: str | None = Field(default=None, description="Why the last call to it failed; null when it did not.")
+
+
+class PeerTraffic(Traffic):
+    """The same, with the name of the peer."""
+
+    name: str
 
 
 class PeerList(Response):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from librarian.states import Role
 from librarian.wire.base import Response
-from librarian.wire.peers import OfferedEntryPoint
+from librarian.wire.peers import OfferedEntryPoint, PeerTraffic
 from librarian.wire.stores import StoreDescription
 
 
@@ -87,6 +87,7 @@ class SiteStatus(Response):
     checksum_busy: int = Field(description="Those that are at it now.")
     held: TallyStatus
     stores: list[StoreDescription]
+    peers: list[PeerTraffic]
     tasks: list[TaskStatus]
     alerts: list[AlertStatus]
 
