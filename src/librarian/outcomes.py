@@ -102,7 +102,7 @@ async def quarantine(tx: Transaction, peer: Peer, failed: Sequence[Failed]) -> N
         peer.id, [Stop(file_id=each.file_id, code=each.code, reason=each.reason) for each in failed]
     )
     stopped = [each for each in failed if each.file_id in new]
-    live = await tx.outgoing.live(peer.id, [each.file_id for each in stopped])
+    live = await tx.outgoing.live([each.file_id for each in stopped], peer=peer.id)
     await end(tx, peer, live, state=TransferState.FAILED, code="quarantined", reason="its copy is in quarantine")
     await tx.events.tell(
         [

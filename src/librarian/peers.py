@@ -24,7 +24,7 @@ from librarian.guard import forbid_io_in_transaction
 from librarian.keys import Secrets
 from librarian.mailboxes import Mailboxes
 from librarian.states import Reach
-from librarian.timing import retry_delay
+from librarian.timing import retry_delay, utc_now
 from librarian.wire.clones import (
     LATEST_EPOCH,
     AskContent,
@@ -55,6 +55,7 @@ from librarian.wire.peers import AskSite, OfferedSite
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from librarian.catalog.database import Catalog
@@ -77,6 +78,8 @@ class _Rest:
     failures: int
     ends_at: float
     why: str
+    #: When the first of these calls failed.
+    since: datetime
 
 
 class Neighbours:
@@ -126,7 +129,10 @@ class Neighbours:
         failures = (before.failures if before else 0) + 1
         delay = retry_delay(failures, cap=LONGEST_REST)
         self._rests[peer, purpose] = _Rest(
-            failures=failures, ends_at=time.monotonic() + delay.total_seconds(), why=error.message
+            failures=failures,
+            ends_at=time.monotonic() + delay.total_seconds(),
+            why=error.message,
+            since=before.since if before else utc_now(),
         )
         return delay
 
@@ -146,6 +152,10 @@ class Neighbours:
     def trouble_of(self, peer: SiteName) -> str | None:
         """Why the last call to *peer* failed, or None."""
         return next((rest.why for (name, _), rest in sorted(self._rests.items()) if name == peer), None)
+
+    def in_trouble_since(self, peer: SiteName) -> datetime | None:
+        """When the first of the calls failed that *peer* has not answered since, or None."""
+        return min((rest.since for (name, _), rest in self._rests.items() if name == peer), default=None)
 
     # What is said to them. Every call may be repeated.
 

@@ -42,6 +42,7 @@ def corrupt(site, name: str, content: bytes) -> None:
     place.write_bytes(content)
 
 
+@pytest.mark.parametrize("urls", ["sqlite"], indirect=True)
 async def test_one_corrupt_and_one_unsendable_item_hold_up_none_of_a_batch_of_1024(pair):
     sender, receiver = pair
     names = [f"{number:04}" for number in range(1024)]
@@ -144,6 +145,17 @@ async def test_a_cancelled_transfer_ends_at_both_sites_and_its_batch_goes_on_for
     assert (due.state, due.code) == (DueState.QUARANTINED, "cancelled_by_operator")
     assert "admin has cancelled it" in due.reason
     assert await sender.alerts() == ()
+
+
+async def test_both_sites_tell_why_a_file_has_not_arrived_yet(far_pair, on_its_way):
+    sender, receiver, _ = far_pair
+
+    here = (await sender.live.call("GET", "/api/v1/why/large")).json["copies"]
+    there = (await receiver.live.call("GET", "/api/v1/why/large")).json["copies"]
+
+    assert [(each["place"], each["state"]) for each in here] == [("fast", "present"), ("nersc", "sending")]
+    assert "moves in batch 1 of the http engine (2 files" in here[1]["sentence"]
+    assert "The clone from chajnantor (8,388,608 bytes) is under way to fast" in there[0]["sentence"]
 
 
 async def test_a_cancelled_transfer_arrives_after_a_retry(far_pair, on_its_way):

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from librarian.admin import accounts, database, globus, peers, rules, stores, transfers
+from librarian.admin import accounts, alerts, database, globus, notices, peers, rules, stores, transfers, why
 from librarian.admin.reach import Target, reach
 from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app, size_text, span_text
 from librarian.settings import check_settings
@@ -24,9 +24,11 @@ config_app = new_app("The settings of a site.")
 restored_app = new_app("A catalog that was restored from a backup.")
 for name, part in {
     "account": accounts.app,
+    "alert": alerts.app,
     "config": config_app,
     "database": database.app,
     "globus": globus.app,
+    "notice": notices.app,
     "peer": peers.app,
     "restored": restored_app,
     "rule": rules.app,
@@ -34,6 +36,7 @@ for name, part in {
     "transfer": transfers.app,
 }.items():
     app.add_typer(part, name=name)
+app.command("why")(why.why)
 
 
 @app.callback()

@@ -15,6 +15,8 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import ColumnElement
+
 
 class Alerts(Repository):
     """What a person must look at."""
@@ -47,8 +49,29 @@ class Alerts(Repository):
             .values(acknowledged_at=utc_now())
         )
 
+    async def acknowledge_all(self) -> int:
+        """A person has seen all there are; returns how many were new."""
+        seen = await self._connection.execute(
+            update(AlertRow)
+            .where(AlertRow.acknowledged_at.is_(None))
+            .values(acknowledged_at=utc_now())
+            .returning(AlertRow.id)
+        )
+        return len(seen.all())
+
     async def open_ones(self, *, limit: int = 1000) -> tuple[Alert, ...]:
         """Alerts nobody has acknowledged, newest first."""
+        return await self._newest(AlertRow.acknowledged_at.is_(None), limit=limit)
+
+    async def all(self, *, limit: int = 1000) -> tuple[Alert, ...]:
+        """Alerts that were ever raised, newest first."""
+        return await self._newest(limit=limit)
+
+    async def named(self, causes: Sequence[str]) -> tuple[Alert, ...]:
+        """The alerts of *causes*; unknown ones are left out."""
+        return await self._newest(AlertRow.cause.in_(causes), limit=len(causes))
+
+    async def _newest(self, *conditions: ColumnElement[bool], limit: int) -> tuple[Alert, ...]:
         found = await self._connection.execute(
             select(
                 AlertRow.cause,
@@ -59,7 +82,7 @@ class Alerts(Repository):
                 AlertRow.last_at,
                 AlertRow.acknowledged_at,
             )
-            .where(AlertRow.acknowledged_at.is_(None))
+            .where(*conditions)
             .order_by(AlertRow.last_at.desc())
             .limit(limit)
         )

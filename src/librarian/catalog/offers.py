@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
 
     from librarian.catalog.records import Incoming
+    from librarian.names import FileName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +138,15 @@ class Offers(Repository):
     async def find(self, uuid: str) -> Incoming | None:
         """The newest arrival with this *uuid*, whoever minted it."""
         return next(reversed(await self.with_uuids([uuid])), None)
+
+    async def newest(self, name: FileName) -> Incoming | None:
+        """The arrival of *name* that was opened last, under way or ended."""
+        row = (
+            await self._connection.execute(
+                every().where(IncomingRow.name == name).order_by(IncomingRow.id.desc()).limit(1)
+            )
+        ).first()
+        return incoming_of(row) if row else None
 
     async def page(
         self, *, before: TransferId | None, peer: PeerId | None, states: Sequence[TransferState], limit: int

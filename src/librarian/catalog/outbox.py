@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import and_, delete, exists, func, insert, select, update
 from sqlalchemy.orm import aliased
 
 from librarian.catalog import rows
 from librarian.catalog.columns import to_micros
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import OutboxRow, PeerRow
-from librarian.names import PeerId
+from librarian.names import PeerId, SiteName
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -46,6 +46,20 @@ class Waiting:
     seq: int | None
     epoch: int | None
     attempts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untold:
+    """A note that its peer has not acknowledged, as people look at it."""
+
+    id: int
+    peer: SiteName
+    subject: str
+    state: str
+    body: str
+    attempts: int
+    set_aside_because: str | None
+    created_at: datetime
 
 
 class Outbox(Repository):
@@ -135,6 +149,50 @@ class Outbox(Repository):
             {"refused": rows.pack(refusals)},
         )
 
+    async def about(self, subjects: Sequence[tuple[PeerId, str]]) -> tuple[Untold, ...]:
+        """What peers have not acknowledged, each about its subject, oldest first."""
+        asked = self._table("asked", peer_id=rows.BIGINT, subject=rows.TEXT)
+        is_asked = and_(asked.c.peer_id == OutboxRow.peer_id, asked.c.subject == OutboxRow.subject)
+        found = await self._connection.execute(
+            _untold().join(asked, is_asked).order_by(OutboxRow.id), {"asked": rows.pack(subjects)}
+        )
+        return tuple(map(_record, found))
+
+    async def set_aside_ones(self, *, after: int, peer: PeerId | None, limit: int) -> tuple[Untold, ...]:
+        """What peers refuse for good, oldest first, those with ids above *after*, at most *limit*."""
+        found = await self._connection.execute(
+            _untold().where(OutboxRow.id > after, *_set_aside(peer)).order_by(OutboxRow.id).limit(limit)
+        )
+        return tuple(map(_record, found))
+
+    async def count_set_aside(self, *, ids: Sequence[int], peer: PeerId | None) -> int:
+        """How many of *ids* (none: of all) are set aside, for *peer* (None: for all)."""
+        found = await self._connection.scalar(
+            select(func.count()).select_from(OutboxRow).where(*self._among(ids), *_set_aside(peer)), _given(ids)
+        )
+        return int(found or 0)
+
+    async def say_again(self, *, ids: Sequence[int], peer: PeerId | None) -> int:
+        """Notes that were set aside are said again, and then what waited behind them; returns how many."""
+        again = await self._connection.execute(
+            update(OutboxRow)
+            .where(*self._among(ids), *_set_aside(peer))
+            .values(set_aside_because=None, attempts=0, next_try_at=utc_now())
+            .returning(OutboxRow.id),
+            _given(ids),
+        )
+        return len(again.all())
+
+    async def drop(self, *, ids: Sequence[int], peer: PeerId | None) -> int:
+        """Notes that were set aside are never said; what waited behind them goes on. Returns how many."""
+        gone = await self._connection.execute(
+            delete(OutboxRow).where(*self._among(ids), *_set_aside(peer)).returning(OutboxRow.id), _given(ids)
+        )
+        return len(gone.all())
+
+    def _among(self, ids: Sequence[int]) -> list[ColumnElement[bool]]:
+        return [OutboxRow.id.in_(select(self._table("among", id=rows.BIGINT).c.id))] if ids else []
+
     async def forget(self, peer: PeerId, subjects: Sequence[str]) -> None:
         """Drop what was set aside about *subjects*: it is no longer true."""
         if not subjects:
@@ -148,6 +206,41 @@ class Outbox(Repository):
             ),
             {"moot": rows.pack((subject,) for subject in subjects)},
         )
+
+
+def _set_aside(peer: PeerId | None) -> list[ColumnElement[bool]]:
+    is_peers = [] if peer is None else [OutboxRow.peer_id == peer]
+    return [*is_peers, OutboxRow.set_aside_because.is_not(None)]
+
+
+def _given(ids: Sequence[int]) -> dict[str, str]:
+    return {"among": rows.pack((id_,) for id_ in ids)} if ids else {}
+
+
+def _untold() -> rows.Chosen:
+    return select(
+        OutboxRow.id,
+        PeerRow.name,
+        OutboxRow.subject,
+        OutboxRow.state,
+        OutboxRow.body,
+        OutboxRow.attempts,
+        OutboxRow.set_aside_because,
+        OutboxRow.created_at,
+    ).join(PeerRow, PeerRow.id == OutboxRow.peer_id)
+
+
+def _record(row: rows.Found) -> Untold:
+    return Untold(
+        id=row.id,
+        peer=SiteName(row.name),
+        subject=row.subject,
+        state=row.state,
+        body=row.body,
+        attempts=row.attempts,
+        set_aside_because=row.set_aside_because,
+        created_at=row.created_at,
+    )
 
 
 def _may_be_said(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -274,8 +274,8 @@ class OutgoingTransfers(Repository):
         )
         return int(found or 0)
 
-    async def live(self, peer: PeerId, files: Sequence[FileId]) -> tuple[Outgoing, ...]:
-        """The transfers of *files* to *peer* that have not ended."""
+    async def live(self, files: Sequence[FileId], *, peer: PeerId | None = None) -> tuple[Outgoing, ...]:
+        """The transfers of *files* to *peer* (None: to anybody) that have not ended."""
         if not files:
             return ()
         asked = self._table("asked", file_id=rows.BIGINT)
@@ -283,7 +283,10 @@ class OutgoingTransfers(Repository):
             await self._connection.execute(
                 self._select()
                 .join(asked, asked.c.file_id == OutgoingRow.file_id)
-                .where(OutgoingRow.peer_id == peer, rows.one_of(OutgoingRow.state, *sorted(LIVE))),
+                .where(
+                    rows.one_of(OutgoingRow.state, *sorted(LIVE)),
+                    *([] if peer is None else [OutgoingRow.peer_id == peer]),
+                ),
                 {"asked": rows.pack((file_id,) for file_id in files)},
             )
         )

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from librarian.web import (
     accounts,
+    alerts,
     clones,
     content,
     docs,
     files,
     health,
     inbox,
+    outbox,
     peers,
     rules,
     site,
@@ -19,6 +21,7 @@ from librarian.web import (
     transfers,
     upload_content,
     uploads,
+    why,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 ALL_ROUTES: Final[tuple[Route, ...]] = (
     *health.ROUTES,
     *site.ROUTES,
+    *alerts.ROUTES,
     *stores.ROUTES,
     *uploads.ROUTES,
     *upload_content.ROUTES,
@@ -34,8 +38,10 @@ ALL_ROUTES: Final[tuple[Route, ...]] = (
     *content.ROUTES,
     *accounts.ROUTES,
     *peers.ROUTES,
+    *outbox.ROUTES,
     *rules.ROUTES,
     *transfers.ROUTES,
+    *why.ROUTES,
     *inbox.ROUTES,
     *clones.ROUTES,
     *docs.ROUTES,
