@@ -39,7 +39,7 @@ from librarian.errors import Draining, LibrarianError, Unavailable
 from librarian.states import Kind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from librarian.checksum import MemberDigest, Seen
@@ -286,7 +286,7 @@ class ChecksumPool:
             await look(self._look, everything)
         else:
             slices = (everything[start : start + SLICE_ITEMS] for start in everything[::SLICE_ITEMS])
-            await self._side_by_side(partial(look, self._look_in_worker, each) for each in slices)
+            await self._side_by_side([partial(look, self._look_in_worker, each) for each in slices])
         act.pass_midway()
         ask = partial(self._look_in_worker, limit=GROUPED_BYTES)
         await self._side_by_side([partial(look, ask, group) for group in _groups(large)])
@@ -325,7 +325,7 @@ class ChecksumPool:
 
         # The largest first: a huge member is one chunk, and the others fit beside it.
         chunks = sorted(((cast("int", header["chunk"]), body) for header, body in plan.frames), reverse=True)
-        await self._side_by_side(partial(hash_chunk, *each) for each in chunks)
+        await self._side_by_side([partial(hash_chunk, *each) for each in chunks])
         fold: Header = {"job": "fold", "algorithm": algorithm, "parts": len(lines)}
         folded = await self._run(fold, [b"", *lines], act)
         members: list[MemberDigest] = []
@@ -383,7 +383,7 @@ class ChecksumPool:
         worker.end()
         self._ended.append(worker.process)
 
-    async def _side_by_side(self, jobs: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    async def _side_by_side(self, jobs: Sequence[Callable[[], Awaitable[None]]]) -> None:
         """Await *jobs*, as many at a time as there are workers; the first failure ends all, and is raised alone."""
         pending = iter(jobs)
 
@@ -393,7 +393,7 @@ class ChecksumPool:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(self._workers):
+                for number in range(min(self._workers, len(jobs))):
                     group.create_task(take(), name=f"checksum-{number}")
         except BaseExceptionGroup as failures:
             raise failures.exceptions[0] from None

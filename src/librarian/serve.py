@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
+import uvloop
 from aiohttp import web
 
 from librarian.auth import OPERATOR, ensure_first_admin
@@ -65,7 +66,7 @@ def main(config: Path | None) -> NoReturn:
     check_settings(settings, config)
     set_up_logging(form=settings.log_format, level=settings.log_level)
     _bury_children()
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve(settings))
         # An ordinary exit would wait for threads, and tasks, that are stuck in a dead mount.
         _leave(0)

@@ -165,6 +165,8 @@ class _Verification:
         StoreUnavailable
             The store has a problem by now.
         """
+        if not items:
+            return []
         measuring = asyncio.create_task(self._pool.measure_many(items), name=f"measure on {self._store.name}")
         try:
             while not measuring.done():
