@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Items of a portion: at ten to twenty microseconds each, two milliseconds.
-PORTION: Final = 125
+#: Items of a portion: at ten to twenty microseconds each, a millisecond.
+PORTION: Final = 64
 
 
 async def in_turns(make: Callable[[T], R], items: Iterable[T]) -> list[R]:

@@ -1,0 +1,81 @@
+"""Logs leave the process without holding it up."""
+
+import contextlib
+import io
+import json
+import logging
+import threading
+
+import pytest
+
+from librarian.logs import set_up_logging
+
+
+class Stuck(io.StringIO):
+    """A stream that takes nothing until it is released: a full pipe."""
+
+    def __init__(self):
+        super().__init__()
+        self.released = threading.Event()
+
+    def write(self, text):
+        self.released.wait(60)
+        return super().write(text)
+
+
+@pytest.fixture
+def stuck():
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    stream = Stuck()
+    yield stream
+    stream.released.set()
+    for handler in root.handlers:
+        handler.close()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
+def log_to(stream, *, form):
+    with contextlib.redirect_stderr(stream):
+        set_up_logging(form=form, level="INFO")
+
+
+def finish():
+    for handler in logging.getLogger().handlers:
+        handler.close()
+
+
+def test_who_logs_does_not_wait_for_the_stream(stuck):
+    log_to(stuck, form="text")
+
+    logging.getLogger("somebody").info("one")
+
+    # Still here, though nothing could be written.
+    assert stuck.getvalue() == ""
+
+
+def test_what_waits_is_written_before_the_end(stuck):
+    log_to(stuck, form="text")
+    logging.getLogger("somebody").info("one")
+    logging.getLogger("somebody").info("two")
+
+    stuck.released.set()
+    finish()
+
+    assert [line.rpartition(" ")[2] for line in stuck.getvalue().splitlines()] == ["one", "two"]
+
+
+def test_extra_fields_and_tracebacks_reach_the_json(stuck):
+    log_to(stuck, form="json")
+    stuck.released.set()
+
+    try:
+        raise ValueError("inside")
+    except ValueError:
+        logging.getLogger("somebody").exception("it failed", extra={"event": "failed"})
+    finish()
+
+    line = json.loads(stuck.getvalue())
+    assert (line["message"], line["event"]) == ("it failed", "failed")
+    assert "ValueError: inside" in line["exc_info"]
