@@ -104,12 +104,16 @@ class Neighbours:
 
     async def forget(self, peer: SiteName) -> None:
         """Where or as whom *peer* is called has changed."""
-        self._rests = {key: rest for key, rest in self._rests.items() if key[0] != peer}
-        self._checked.pop(peer, None)
-        self._polled.pop(peer, None)
+        self.rest_no_more(peer)
         line = self._lines.pop(peer, None)
         if line is not None:
             await line.close()
+
+    def rest_no_more(self, peer: SiteName) -> None:
+        """Somebody has changed something about *peer*: calls that failed are tried again. What is open stays open."""
+        self._rests = {key: rest for key, rest in self._rests.items() if key[0] != peer}
+        self._checked.pop(peer, None)
+        self._polled.pop(peer, None)
 
     @property
     def requests(self) -> int:

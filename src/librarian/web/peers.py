@@ -121,7 +121,8 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
         known = await tx.peers.get(name)
         await tx.peers.trust(known.id, authority)
         answer = await _describe(tx, site, known)
-    await _go_on(site, name)
+    await site.neighbours.forget(name)
+    _go_on(site)
     return Answer(body=answer)
 
 
@@ -166,7 +167,8 @@ async def change_peer(call: Call[ChangePeer, None]) -> Answer:
         answer = await _describe(tx, site, await tx.peers.get(name))
     for engine in site.engines.values():
         engine.keep_to(name, answer.rate_limit)
-    await _go_on(site, name)
+    site.neighbours.rest_no_more(name)
+    _go_on(site)
     return Answer(body=answer)
 
 
@@ -245,9 +247,8 @@ async def _tell(tx: Transaction, name: SiteName, call: Call[Body, Query], what: 
     await tx.events.tell([Happening(subject=f"peer:{name}", what=what, who=call.caller.name, why=why)])
 
 
-async def _go_on(site: Site, name: SiteName) -> None:
-    """Whoever has work for the peer looks again, with nothing remembered."""
-    await site.neighbours.forget(name)
+def _go_on(site: Site) -> None:
+    """Whoever has work for the peer looks again."""
     for bell in ("backfill", "send", "submit", "poll", "deliver"):
         site.bells.ring(bell)
 
