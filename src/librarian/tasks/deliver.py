@@ -125,7 +125,8 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
             f"peer:{peer.name}:refuses-notices",
             message=f"{peer.name} refuses {len(refused)} of our notices for good; the first is "
             f"'{first.state}' about {first.subject}: {_why(answer)}.",
-            remedy="Compare the two sites' stories of that file; nothing else is held up.",
+            remedy="Compare the two sites' stories of that file, then run 'notice retry' or 'notice drop'; nothing "
+            "else is held up.",
         )
 
     async def _is_restored(self, tx: Transaction, plan: Delivery, result: NoticeAnswers) -> bool:

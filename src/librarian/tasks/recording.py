@@ -205,5 +205,5 @@ async def alert_stuck(tx: Transaction, transfer: Incoming, error: Exception) -> 
     await tx.alerts.raise_alert(
         f"ingest-stuck:{transfer.uuid}",
         message=f"Cannot ingest {transfer.name}: {error}",
-        remedy="The server's log has the traceback. Cancel the upload if it is not worth the repair.",
+        remedy="The server's log has the traceback. Run 'transfer cancel' if it is not worth the repair.",
     )
