@@ -59,7 +59,7 @@ class StoppedCopies(Repository):
             .where(
                 CopyDueRow.peer_id == peer,
                 CopyDueRow.file_id == stopped.c.file_id,
-                CopyDueRow.state != DueState.QUARANTINED,
+                ~_IS_QUARANTINED,
             )
             .values(
                 state=DueState.QUARANTINED,
