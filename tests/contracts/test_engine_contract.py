@@ -148,7 +148,7 @@ async def test_no_more_bytes_go_in_a_second_than_the_limit_says(road):
     assert all(road.payload(file).read_bytes() == file.source.read_bytes() for file in files)
 
 
-@pytest.mark.parametrize("road", ["http", "local"], indirect=True)
+@pytest.mark.parametrize("road", ["http", "local", "rsync"], indirect=True)
 async def test_another_limit_holds_at_once_for_what_is_under_way(road):
     item = road.has_file("one", b"x" * (4 * MIB))
     handle = await road.engine.submit(replace(road.job, rate_limit=50_000), "key")

@@ -40,10 +40,10 @@ def test_parts_are_a_fraction_of_a_second_and_never_tiny():
     assert Pace(1000).part_bytes == LEAST_PART
 
 
-def test_everything_that_goes_to_one_peer_shares_its_pace_and_takes_the_last_that_was_asked_for():
+def test_everything_that_goes_to_one_peer_has_the_pace_that_was_set_last():
     paces = Paces()
 
-    first, second, other = paces.of("nersc", 1000), paces.of("nersc", 2000), paces.of("icrar", None)
+    changes = [paces.set("nersc", rate) for rate in (1000, 2000, 2000)]
 
-    assert first is second
-    assert (first.bytes_per_second, other.bytes_per_second) == (2000, None)
+    assert changes == [True, True, False]
+    assert (paces.of("nersc").bytes_per_second, paces.of("icrar").bytes_per_second) == (2000, None)

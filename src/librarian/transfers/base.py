@@ -85,7 +85,7 @@ class TransferEngine(ABC):
 
     @abstractmethod
     def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
-        """Let no more go to *peer* from now on (None: as fast as it can); what cannot be slowed while it runs, later.
+        """Let no more bytes a second go to *peer* from now on; None: as fast as it can. A repeat does nothing.
 
         Engines whose bytes others move cannot do it, and do nothing.
         """

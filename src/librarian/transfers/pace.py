@@ -44,13 +44,18 @@ class Pace:
 
 
 class Paces:
-    """The pace of each peer; the last that was asked for applies to everything that goes there."""
+    """The pace of each peer; the last that was set applies to everything that goes there."""
 
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
 
-    def of(self, peer: str, bytes_per_second: int | None) -> Pace:
-        """The pace of *peer*, which from now on is *bytes_per_second*; None: as fast as it can."""
-        pace = self._paces.setdefault(peer, Pace(bytes_per_second))
+    def of(self, peer: str) -> Pace:
+        """The pace of *peer*; without a limit until one is set."""
+        return self._paces.setdefault(peer, Pace(None))
+
+    def set(self, peer: str, bytes_per_second: int | None) -> bool:
+        """Let *peer* have *bytes_per_second* from now on (None: as fast as it can); whether that is a change."""
+        pace = self.of(peer)
+        is_change = pace.bytes_per_second != bytes_per_second
         pace.bytes_per_second = bytes_per_second
-        return pace
+        return is_change

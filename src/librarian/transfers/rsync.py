@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from librarian.names import SiteName
     from librarian.transfers.rsync_run import Ssh
     from librarian.transfers.rsync_troubles import Ending
 
@@ -48,6 +49,7 @@ class RsyncEngine(InProcessEngine):
         self._is_swept = False
         self._sweeping = asyncio.Lock()
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._sending: defaultdict[str, set[asyncio.Task[Ending]]] = defaultdict(set)
 
     async def move(self, running: Running) -> None:
         """Send what has not arrived yet."""
@@ -59,16 +61,36 @@ class RsyncEngine(InProcessEngine):
             links = await running.in_thread(rsync_links.lay, folder, running.left)
             for item, reason in links.failures:
                 running.fail(item, reason)
-            async with self._turn(running):
-                rate = running.pace.bytes_per_second
-                run = Run(ssh=self._ssh, address=address, staging=staging, links=links, rate_limit=rate)
-                await _keep_what_is_wanted(running, run)
-                if running.left:
-                    await running.in_thread(rsync_links.write_lists, links, running.left)
-                    _judge(running, await run.send(_teller(running)))
+            run = Run(ssh=self._ssh, address=address, staging=staging, links=links)
+            await _keep_what_is_wanted(running, run)
+            if running.left:
+                await running.in_thread(rsync_links.write_lists, links, running.left)
+                _judge(running, await self._send(running, run))
         finally:
             await running.in_thread(rsync_links.clear, folder)
         running.bytes_done = sum(item.size for item in running.left)
+
+    def pace_changed(self, peer: SiteName) -> None:
+        """A run keeps to the limit that it began with: those to *peer* begin again, where they stopped."""
+        for sending in self._sending[peer]:
+            sending.cancel()
+
+    async def _send(self, running: Running, run: Run) -> Ending:
+        """Send, and again while the limit changes."""
+        peer = running.job.peer
+        while True:
+            async with self._turn(running):
+                rate = running.pace.bytes_per_second
+                sending = asyncio.create_task(run.send(_teller(running), rate_limit=rate), name=f"rsync: {peer}")
+                self._sending[peer].add(sending)
+                try:
+                    await asyncio.wait([sending])
+                finally:
+                    self._sending[peer].discard(sending)
+                    sending.cancel()
+                    await asyncio.wait([sending])
+                if not sending.cancelled():
+                    return sending.result()
 
     def _turn(self, running: Running) -> contextlib.AbstractAsyncContextManager[None]:
         """One at a time where there is a limit: each run keeps to it by itself, and they would add up."""

@@ -70,8 +70,6 @@ class Run:
     address: SshAddress
     staging: SshPath
     links: Links
-    #: Bytes per second.
-    rate_limit: int | None = None
 
     async def look(self) -> tuple[Ending, str]:
         """Ask which of the folders are there, without making any; what rsync says of those that are."""
@@ -81,13 +79,13 @@ class Run:
         ending = await _run(self._command(options, self.links.tokens), on_output=said.append)
         return ending, b"".join(said).decode(errors="replace")
 
-    async def send(self, tell: Callable[[int], None]) -> Ending:
-        """Send what is missing; *tell* hears how many bytes were looked at so far."""
+    async def send(self, tell: Callable[[int], None], *, rate_limit: int | None) -> Ending:
+        """Send what is missing, at most *rate_limit* bytes a second; *tell* hears how many were looked at so far."""
         # See docs/decisions/0018-rsync-appends.md. Modes are for the receiver to say: ours are read-only.
         options = ["--recursive", "--copy-links", "--size-only", "--append", "--chmod=D777,F666"]
         options += ["--info=progress2", "--outbuf=N"]
-        if self.rate_limit is not None:
-            options.append(f"--bwlimit={max(self.rate_limit // 1024, 1)}")
+        if rate_limit is not None:
+            options.append(f"--bwlimit={max(rate_limit // 1024, 1)}")
 
         def hear(said: bytes) -> None:
             found = _PROGRESS.findall(said)

@@ -106,7 +106,11 @@ class InProcessEngine(TransferEngine):
 
     def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
         """Let no more go to *peer* from now on; None: as fast as it can."""
-        self._paces.of(peer, bytes_per_second)
+        if self._paces.set(peer, bytes_per_second):
+            self.pace_changed(peer)
+
+    def pace_changed(self, peer: SiteName) -> None:
+        """Another limit holds for *peer*; whoever asks its pace for every part need do nothing."""
 
     async def prepare(self) -> str:
         """A key for a new transfer; nothing moves yet."""
@@ -115,7 +119,8 @@ class InProcessEngine(TransferEngine):
     async def submit(self, job: Job, key: str) -> str:
         """Start *job* under *key*. A repeat while it runs, or after it has ended, starts nothing."""
         if key not in self._running:
-            running = Running(job=job, pace=self._paces.of(job.peer, job.rate_limit))
+            self._paces.set(job.peer, job.rate_limit)
+            running = Running(job=job, pace=self._paces.of(job.peer))
             self._running[key] = running
             running.task = asyncio.create_task(self._insist(key, running), name=f"{self.name}: {job.peer}")
             self._forget_old()
