@@ -90,6 +90,8 @@ async def fill(url: str, statements: list[str], *, count: int) -> float:
     numbers = _NUMBERS[engine.dialect.name]
     started = time.perf_counter()
     async with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(text("SET LOCAL statement_timeout = 0"))
         for statement in statements:
             # PostgreSQL takes a WITH before INSERT too.
             made = numbers + statement if "FROM n\n" in statement else statement

@@ -97,3 +97,16 @@ async def test_what_is_not_given_stays_as_it_is(pair):
     limits = ("rate_limit", "windows", "staged_budget", "flow")
     assert [kept[key] for key in limits] == [50_000_000, ["20:00-06:00 America/Santiago"], 10**12, "draining"]
     assert [lifted[key] for key in limits] == [None, [], None, "draining"]
+
+
+async def test_how_fast_bytes_move_and_what_is_left_is_told(pair):
+    sender, receiver = pair
+    await sender.replicates_to(receiver)
+    await sender.upload({"large": bytes(range(256)) * 4 * 1024})
+    await sender.knows_copies_at(receiver, ["large"])
+
+    reply = await sender.live.call("GET", "/api/v1/status")
+
+    (told,) = reply.json["peers"]
+    assert (told["name"], told["state"], told["due_files"], told["seconds_left"]) == ("nersc", "open", 0, 0)
+    assert told["bytes_per_second"] > 0

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Subquery
+    from sqlalchemy import ColumnElement, FromClause, Subquery
     from sqlalchemy.orm import InstrumentedAttribute
 
 _LIVE = ("initiated", "ongoing", "staged", "ingesting")
@@ -90,6 +90,12 @@ def _is_on_its_way(
 def _state_of(owed: Subquery) -> ColumnElement[str]:
     is_on_its_way = exists().where(*_is_on_its_way(owed.c.peer_id, owed.c.file_id))
     return case((is_on_its_way, DueState.SENDING.value), else_=DueState.DUE.value)
+
+
+def _totals(due: FromClause) -> rows.Chosen:
+    """How many rows *due* has, and of how many bytes, by peer and state."""
+    files, size = func.count().label("files"), func.sum(due.c.size).label("bytes")
+    return select(due.c.peer_id, due.c.state, files, size).group_by(due.c.peer_id, due.c.state)
 
 
 class CopiesDue(Repository):
@@ -208,12 +214,16 @@ class CopiesDue(Repository):
 
     async def waive(self, rule: RuleId) -> int:
         """Nothing is owed to *rule* any more; copies that are on their way arrive all the same."""
-        gone = await self._connection.execute(
-            delete(CopyDueRow)
-            .where(CopyDueRow.rule_id == rule)
-            .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state)
-        )
-        return await self._count(((row.peer_id, row.size, row.state) for row in gone), sign=-1)
+        # Counted by the database: they may be millions.
+        gone = delete(CopyDueRow).where(CopyDueRow.rule_id == rule)
+        if self._is_sqlite:
+            goes = select(CopyDueRow).where(CopyDueRow.rule_id == rule).subquery()
+            found = (await self._connection.execute(_totals(goes))).all()
+            await self._connection.execute(gone)
+        else:
+            went = gone.returning(CopyDueRow.peer_id, CopyDueRow.state, CopyDueRow.size).cte("went")
+            found = (await self._connection.execute(_totals(went))).all()
+        return await self._add(((row.peer_id, row.state, row.files, row.bytes) for row in found), sign=-1)
 
     async def reclaim(self) -> None:
         """Copies that were being offered when the process died are due again; those in a batch go on."""
@@ -282,12 +292,16 @@ class CopiesDue(Repository):
 
     async def _count(self, changed: Iterable[tuple[int, int, str]], *, sign: int) -> int:
         """Add (peer, bytes, state) of rows that came to the totals, or take away those that went; returns how many."""
+        return await self._add(((peer, state, 1, each) for peer, each, state in changed), sign=sign)
+
+    async def _add(self, changed: Iterable[tuple[int, str, int, int]], *, sign: int) -> int:
+        """The same of (peer, state, files, bytes)."""
         files: defaultdict[str, int] = defaultdict(int)
         size: defaultdict[str, int] = defaultdict(int)
-        for peer, each, state in changed:
+        for peer, state, count, each in changed:
             of = quarantined_subject if state == DueState.QUARANTINED else due_subject
-            files[of(PeerId(peer))] += sign
-            size[of(PeerId(peer))] += sign * each
+            files[of(PeerId(peer))] += sign * count
+            size[of(PeerId(peer))] += sign * int(each)
         totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}
         await Tallies(self._connection, self._dialect).add_many(totals)
         return abs(sum(files.values()))
