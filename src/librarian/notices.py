@@ -92,6 +92,9 @@ async def hear(
         for notice in said.notices:
             hearing.answer(notice, "later")
     else:
+        if 0 < peer.seen_epoch < said.epoch:
+            await replication.peer_restored(tx, peer)
+            hearing.bells.add("backfill")
         await _apply(tx, hearing, roles, said.notices)
         await tx.peers.heard(peer.id, epoch=said.epoch, seq=last)
     seen = max((peer.seen_epoch, peer.seen_seq), (said.epoch, last))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from librarian.catalog.records import File, Rule
+    from librarian.catalog.records import File, Peer, Rule
     from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
@@ -279,6 +279,20 @@ async def put_rule(tx: Transaction, name: RuleName, *, policy: RulePolicy, who: 
     await tx.copies_due.waive(rule.id)
     why = "" if peer is not None else f"waits for a peer called {policy.peer!r}"
     await tx.events.tell([Happening(subject=f"rule:{name}", what=f"version {rule.version} applies", who=who, why=why)])
+
+
+async def peer_restored(tx: Transaction, peer: Peer) -> None:
+    """*peer* speaks in a new epoch: its catalog came back from a backup, and may have forgotten any of its copies.
+
+    What it was known to hold is doubted, and every rule that sends there looks at every file once more. What it does
+    hold costs one offer, which it answers with HELD and a notice.
+    """
+    await tx.remote_instances.doubt(peer.id)
+    for rule in await tx.rules.in_force():
+        if rule.peer_id == peer.id:
+            await tx.rules.walk_again(rule.id)
+    why = "it speaks in a new epoch: its catalog was restored from a backup"
+    await tx.events.tell([Happening(subject=f"peer:{peer.name}", what="copies doubted", who=peer.name, why=why)])
 
 
 async def peer_appeared(tx: Transaction, *, name: str) -> None:

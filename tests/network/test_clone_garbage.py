@@ -265,7 +265,8 @@ async def test_a_peer_that_claims_again_to_have_heard_more_than_we_said_is_let_a
 
     def claim_more(body: bytes) -> bytes:
         said = json.loads(body)
-        return answers(seq=said["notices"][0]["seq"], epoch=said["epoch"] + 1)
+        applied = [{"seq": notice["seq"], "answer": "applied"} for notice in said["notices"]]
+        return json.dumps({"answers": applied, "seen_epoch": said["epoch"] + 1, "seen_seq": 1}).encode()
 
     rude.says("/clones/notices", *[claim_more] * 2)
     await Deliver(site).run_pass(plenty_of_time())

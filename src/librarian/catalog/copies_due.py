@@ -128,6 +128,9 @@ class CopiesDue(Repository):
             IncomingRow.name == FileRow.name,
             IncomingRow.peer_id == owed.c.peer_id,
             IncomingRow.state.in_((TransferState.COMPLETED, TransferState.INGESTING)),
+            # What it gave us before its catalog was restored, it may not hold any more.
+            PeerRow.id == owed.c.peer_id,
+            IncomingRow.notice_epoch >= PeerRow.seen_epoch,
         )
         dialect_insert = sqlite.insert if self._is_sqlite else postgresql.insert
         statement = (

@@ -100,6 +100,12 @@ class Peers(Repository):
         found = await self._connection.execute(select(*_COLUMNS).order_by(PeerRow.name))
         return tuple(_peer(row) for row in found)
 
+    async def enabled(self) -> tuple[PeerId, ...]:
+        """The peers that may be called and may call."""
+        return tuple(
+            PeerId(peer) for peer in await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled))
+        )
+
     async def find(self, name: str) -> Peer | None:
         """The peer called *name*, if there is one."""
         row = (await self._connection.execute(select(*_COLUMNS).where(PeerRow.name == name))).first()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, literal, or_, select, true
+from sqlalchemy import and_, literal, or_, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
@@ -72,6 +72,14 @@ class RemoteInstances(Repository):
         packed = rows.pack((a.file_id, a.store, a.is_held, a.seq) for a in attestations)
         written = await self._connection.execute(upsert, {"said": packed})
         return frozenset(FileId(file_id) for file_id in written.scalars())
+
+    async def doubt(self, peer: PeerId) -> None:
+        """Nothing is known any more about what *peer* holds, until it says so again. A repeat does nothing."""
+        await self._connection.execute(
+            update(RemoteInstanceRow)
+            .where(RemoteInstanceRow.peer_id == peer, RemoteInstanceRow.is_held)
+            .values(is_held=False)
+        )
 
     async def of_files(self, files: Sequence[FileId]) -> tuple[RemoteInstanceRecord, ...]:
         """The copies that peers hold of *files*, by file and peer."""

@@ -104,6 +104,15 @@ class Rules(Repository):
             )
         return True
 
+    async def walk_again(self, rule: RuleId) -> None:
+        """Look at every file once more: what is still owed to *rule* is to be written anew."""
+        until = await self._last_file()
+        await self._connection.execute(
+            update(RuleRow)
+            .where(RuleRow.id == rule)
+            .values(version=RuleRow.version + 1, backfill_after=0 if until else None, backfill_until=until)
+        )
+
     async def switch_off(self, rule: RuleId) -> None:
         """The rule applies no longer. A repeat does nothing."""
         await self._connection.execute(

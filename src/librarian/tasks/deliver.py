@@ -57,20 +57,29 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
         super().__init__(site, policy)
         #: Peers whose last answer made us begin an epoch, and the epoch that we left.
         self._left: dict[PeerId, int] = {}
+        #: Peers that have answered us since we started, and the epoch in which.
+        self._greeted: dict[PeerId, int] = {}
 
     async def peers_with_work(self, tx: Transaction, *, now: datetime) -> Sequence[PeerId]:
-        """Peers that have something to learn."""
-        return await tx.outbox.peers_waiting(now)
+        """Peers that have something to learn, and those that were not greeted yet."""
+        waiting = await tx.outbox.peers_waiting(now)
+        epoch = (await tx.site.get()).epoch
+        strangers = [peer for peer in await tx.peers.enabled() if self._greeted.get(peer) != epoch]
+        return sorted({*waiting, *strangers})
 
     async def plan_for(self, tx: Transaction, peer: Peer) -> Delivery | None:
         """The oldest notes for *peer*, numbered. This lane is the only writer of numbers for this peer.
 
-        Numbers are given here and not where a note is written, since transactions commit out of order.
+        Numbers are given here and not where a note is written, since transactions commit out of order. Before any
+        is given after a start or in a new epoch, the peer is greeted: told nothing but the epoch. Its answer shows
+        whether our catalog is older than what we once said, which numbers given twice would hide.
         """
+        epoch = (await tx.site.get()).epoch
+        if self._greeted.get(peer.id) != epoch:
+            return Delivery(peer=peer, epoch=epoch, last_said=peer.sent_seq, notes=())
         waiting = await tx.outbox.waiting(peer.id, now=utc_now(), limit=MOST_NOTICES)
         if not waiting:
             return None
-        epoch = (await tx.site.get()).epoch
         unnumbered = [note for note in waiting if note.seq is None or note.epoch != epoch]
         numbers = {note.id: note.seq or 0 for note in waiting}
         first = await tx.peers.take_seqs(peer.id, len(unnumbered))
@@ -104,6 +113,7 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
         if await self._is_restored(tx, plan, result):
             # Everything is said again under the new epoch.
             return
+        self._greeted[plan.peer.id] = plan.epoch
         await tx.outbox.acknowledge(known)
         await self._postpone(tx, later)
         await self._set_aside(tx, plan.peer, refused)
