@@ -81,12 +81,12 @@ async def opened_site(
 ) -> AsyncIterator[Site]:
     """A new site called *name* with empty *stores* in *folder*; *change* has its settings first. No task runs."""
     folder.mkdir(exist_ok=True, parents=True)
-    async with open_site(change(_settings(database_url, folder, name, stores))) as site:
+    async with open_site(change(settings_of(database_url, folder, name, stores))) as site:
         site.doorkeeper = Doorkeeper(site.catalog, hasher=CHEAP)
         yield site
 
 
-def _settings(database_url: str, folder: Path, name: str, stores: tuple[str, ...]) -> Settings:
+def settings_of(database_url: str, folder: Path, name: str, stores: tuple[str, ...]) -> Settings:
     for store in stores:
         (folder / store).mkdir(exist_ok=True)
         (folder / f"{store}-staging").mkdir(exist_ok=True)

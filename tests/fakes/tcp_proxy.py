@@ -31,6 +31,7 @@ class TcpProxy:
     bytes_down: int = 0
     _cut_up: int | None = None
     _cut_down: int | None = None
+    _cut_every: int | None = None
     answers: int = 0
     _lost_answer: int | None = None
     _is_down: bool = False
@@ -42,6 +43,11 @@ class TcpProxy:
     def cut_after_upload(self, count: int) -> None:
         """Reset the connection over which the *count*-th byte from now on comes up."""
         self._cut_up = self.bytes_up + count
+
+    def cut_every_upload(self, count: int | None) -> None:
+        """Reset a connection each time that *count* more bytes have come up; None: no more."""
+        self._cut_every = count
+        self._cut_up = None if count is None else self.bytes_up + count
 
     def cut_after_download(self, count: int) -> None:
         """Reset the connection over which the *count*-th byte from now on comes down."""
@@ -88,7 +94,11 @@ class TcpProxy:
         if self._is_down:
             _reset(client_writer)
             return
-        server_reader, server_writer = await asyncio.open_connection(self.host, self.port)
+        try:
+            server_reader, server_writer = await asyncio.open_connection(self.host, self.port)
+        except ConnectionError:
+            _reset(client_writer)
+            return
         self._open |= {client_writer, server_writer}
         asked = asyncio.Event()
         ways = [
@@ -119,7 +129,7 @@ class TcpProxy:
                 if self._cut_up is not None and self.bytes_up >= self._cut_up:
                     writer.write(chunk[: len(chunk) - (self.bytes_up - self._cut_up)])
                     await writer.drain()
-                    self._cut_up = None
+                    self._cut_up = None if self._cut_every is None else self.bytes_up + self._cut_every
                     return True
                 writer.write(chunk)
                 await writer.drain()
