@@ -12,6 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
 from aiohttp import web
 from pydantic import SecretStr
 
@@ -19,6 +20,7 @@ from librarian import replication
 from librarian.client import LibrarianClient
 from librarian.names import AccountName
 from librarian.policies import RulePolicy
+from librarian.serve import spare_the_loop
 from librarian.settings import CollectionSettings, GlobusSettings, Settings, StoreSettings
 from librarian.settings.models import RuleSettings
 from librarian.site import Site, open_site
@@ -131,6 +133,7 @@ async def main(name: str, folder: Path, database: str) -> None:
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         await account(site, {"name": ADMIN, "role": "admin"})
         async with Supervisor(site, all_tasks(site)):
+            spare_the_loop()
             say({"url": url})
             reader = asyncio.StreamReader()
             loop = asyncio.get_running_loop()
@@ -148,6 +151,8 @@ if __name__ == "__main__":
     profiler = cProfile.Profile()
     if "CLONE_PROFILE" in os.environ:
         profiler.enable()
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+    # The loop of `librarian serve`.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
     if "CLONE_PROFILE" in os.environ:
         profiler.dump_stats(f"{os.environ['CLONE_PROFILE']}-{sys.argv[1]}")

@@ -48,8 +48,7 @@ class Server:
         """Start the process and wait until it serves."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "benchmarks.clone_site",
+            *os.environ.get("BENCH_SITE", "-m benchmarks.clone_site").split(),
             name,
             str(folder),
             database,

@@ -103,7 +103,7 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> None
             _url(site.settings, listener),
             extra={"event": "serving", "pid": os.getpid()},
         )
-        _spare_the_loop()
+        spare_the_loop()
         watch = asyncio.create_task(site.ownership.watch(), name="ownership")
         if await _came_first(watch, stop):
             if not isinstance(error := watch.exception(), OwnedElsewhere):
@@ -113,7 +113,7 @@ async def _run(site: Site, listener: socket.socket, stop: asyncio.Event) -> None
         log.info("Draining: no new work, what is under way ends or is released")
 
 
-def _spare_the_loop() -> None:
+def spare_the_loop() -> None:
     """Let the collector of cycles leave alone what stays anyway, and look at the rest in small and rare portions.
 
     It holds every thread: a look at the modules and tables alone takes a tenth of a second.
