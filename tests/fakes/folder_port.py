@@ -54,8 +54,9 @@ class FolderPort:
         while (line := await reader.line(FRAME_HEADER_BYTES)) is not None:
             header = FrameHeader.model_validate_json(line)
             token = tokens[header.token]
-            if token in self.refuses:
-                problem = Problem(code=self.refuses[token], message="refused on cue")
+            code = "not_found" if token in self.forgotten else self.refuses.get(token)
+            if code is not None:
+                problem = Problem(code=code, message="refused on cue")
                 refused.append(FrameRefusal(token=token, path=header.path, problem=problem))
                 await reader.exactly(header.size)
                 continue

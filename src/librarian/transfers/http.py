@@ -1,6 +1,7 @@
 """The ``http`` engine: pushes content into the receiver's staging, many payloads per request, several at once.
 
-Before it sends it asks what has arrived, so that a dropped connection costs what was in flight and nothing more.
+Before it sends it asks what has arrived (of small files only when they were sent before), so that a dropped connection
+costs what was in flight and nothing more.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from librarian.errors import NoRoom, PeerUnavailable, SourceChanged
 from librarian.guard import forbid_io_in_transaction
 from librarian.names import Token
+from librarian.states import Kind
 from librarian.transfers import pieces
 from librarian.transfers.tasks import InProcessEngine, Running, side_by_side
 from librarian.wire.base import LIST_ITEMS
@@ -31,6 +33,8 @@ STREAMS: Final = 3
 LEAST_REQUEST_BYTES: Final = 4 * 1024**2
 #: ... and at most this much, so that streams end together.
 MOST_REQUEST_BYTES: Final = 256 * 1024**2
+#: A file of so many bytes is sent at first without a look at what has arrived of it.
+SMALL: Final = 64 * 1024
 #: Refusals that the same bytes will meet again; the others pass.
 _FINAL: Final = frozenset(
     {"not_found", "wrong_state", "too_large", "bad_name", "bad_request", "unsupported_member", "conflict"}
@@ -89,9 +93,12 @@ class HttpEngine(InProcessEngine):
     async def _missing(self, running: Running) -> list[pieces.Piece]:
         """The pieces that the receiver does not have yet; items it will not take are failed."""
         items = running.left
-        there: dict[str, dict[str | None, int]] = {}
-        for start in range(0, len(items), LIST_ITEMS):
-            tokens = [item.token for item in items[start : start + LIST_ITEMS]]
+        # Small files are sent sooner than asked about; when that was cut off, only what is missing is sent again.
+        whole = {item.token for item in items if running.tries == 1 and item.kind is Kind.FILE and item.size <= SMALL}
+        asked = [item.token for item in items if item.token not in whole]
+        there: dict[str, dict[str | None, int]] = {token: {} for token in whole}
+        for start in range(0, len(asked), LIST_ITEMS):
+            tokens = asked[start : start + LIST_ITEMS]
             answer = await self._port.staged_content(running.job.peer, tokens)
             there |= {c.token: {member.path: member.size for member in c.members} for c in answer.contents}
         arrived = {token: sum(members.values()) for token, members in there.items()}

@@ -51,7 +51,9 @@ class Running:
     #: A human must act; the job goes on trying.
     is_held: bool = False
     failed: dict[str, str] = field(default_factory=dict)
+    #: Failed tries since bytes have arrived, and tries in all.
     attempts: int = 0
+    tries: int = 0
     task: asyncio.Task[None] | None = None
     #: For threads: whoever started them has gone.
     is_over: threading.Event = field(default_factory=threading.Event)
@@ -157,6 +159,7 @@ class InProcessEngine(TransferEngine):
     async def _insist(self, key: str, running: Running) -> None:
         try:
             while True:
+                running.tries += 1
                 try:
                     await self.move(running)
                 except LibrarianError as error:
