@@ -88,7 +88,8 @@ class Ending:
                 return kind(f"cannot write into the staging of {whom}: {told}", remedy=remedy)
         if self.code in (0, *PARTIAL):
             return None
-        text = "\n".join(line.text for line in self.lines).lower()
+        # What rsync says of files ends with a number; the rest is of ssh, the shell there, or rsync as a whole.
+        text = "\n".join(line.text for line in self.lines if line.errno is None).lower()
         for words, kind, remedy in _FROM_SSH:
             if any(each in text for each in words):
                 return kind(f"ssh does not come to {whom}: {told}", remedy=remedy)
