@@ -88,4 +88,6 @@ def table_of(dialect: str, alias: str, **columns: ColumnType) -> Subquery:
 
 def one_of(column: ColumnElement[str] | InstrumentedAttribute[str], *states: str) -> ColumnElement[bool]:
     """*column* has one of *states* (values of our enums), written out: partial indexes are used for literals only."""
-    return column.in_([literal_column(f"'{state}'") for state in states])
+    literals: list[ColumnElement[str]] = [literal_column(f"'{state}'") for state in states]
+    # SQLite does not see that "IN ('due')" implies an index's "= 'due'".
+    return column == literals[0] if len(literals) == 1 else column.in_(literals)
