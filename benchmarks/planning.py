@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import statistics
 import sys
@@ -96,8 +97,10 @@ async def fill(url: str, statements: list[str], *, count: int) -> float:
             # PostgreSQL takes a WITH before INSERT too.
             made = numbers + statement if "FROM n\n" in statement else statement
             await connection.execute(text(made), {"count": count} if ":count" in made else {})
-    async with engine.connect() as connection:
-        await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text("ANALYZE"))
+    if engine.dialect.name == "postgresql":
+        # As its autovacuum does. SQLite never looks: the catalog tells it what to expect.
+        async with engine.connect() as connection:
+            await (await connection.execution_options(isolation_level="AUTOCOMMIT")).execute(text("ANALYZE"))
     await engine.dispose()
     return time.perf_counter() - started
 
@@ -135,6 +138,9 @@ async def a_site(url: str, folder: Path) -> AsyncIterator[tuple[Site, LibrarianC
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        # As the server does.
+        gc.collect()
+        gc.freeze()
         client = LibrarianClient(address, user=PEERS[0], password=PASSWORD)
         yield site, await stack.enter_async_context(client)
 
@@ -157,8 +163,9 @@ def resident() -> float:
 
 def tell(what: str, spent: list[float], wanted: float) -> bool:
     """Print a figure against the one that is wanted; whether it keeps to it."""
-    median, worst = statistics.median(spent), max(spent)
-    print(f"  {what:44} median {median:8.2f} ms, worst {worst:8.2f} ms: {median / wanted:5.2f} of {wanted:g} ms")
+    best, median, worst = min(spent), statistics.median(spent), max(spent)
+    share = f"{median / wanted:.2f} of {wanted:g} ms"
+    print(f"  {what:44} best {best:7.2f}, median {median:7.2f}, worst {worst:7.2f} ms: {share}")
     sys.stdout.flush()
     return median <= wanted
 
@@ -176,14 +183,17 @@ async def nothing_due(site: Site, *, rounds: int) -> bool:
 async def offer(site: Site, client: LibrarianClient, *, rounds: int) -> bool:
     """1,024 new files are offered to us over HTTP."""
     statements: list[int] = []
+    offers = iter([OfferClones(clones=[_clone() for _ in range(1024)]) for _ in range(rounds + 1)])
 
     async def once() -> None:
-        clones = [_clone() for _ in range(1024)]
         before = site.catalog.statements
-        await client.request("POST", "/clones", body=OfferClones(clones=clones), answer=Verdicts)
+        await client.request("POST", "/clones", body=next(offers), answer=Verdicts)
         statements.append(site.catalog.statements - before)
 
+    before = time.process_time()
     keeps = tell("an offer of 1,024 files, at its destination", await timed(once, rounds=rounds), OFFER)
+    spent = (time.process_time() - before) * 1000 / (rounds + 1)
+    print(f"  {'CPU of that, of the one who offers included':44} mean {spent:7.2f} ms, without the database's")
     most = max(statements[1:])
     print(f"  {'SQL statements of that':44} {most}: {most / OFFER_STATEMENTS:.2f} of {OFFER_STATEMENTS}")
     return keeps and most <= OFFER_STATEMENTS
