@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,17 +12,15 @@ from librarian.catalog.records import Happening
 from librarian.catalog.stopped import Selection
 from librarian.errors import LibrarianError, NotFound, WrongState
 from librarian.names import FileName
-from librarian.states import LIVE, OUTGOING_MOVES, BatchState, TransferState, Way, sources_of
+from librarian.states import LIVE, OUTGOING_MOVES, TransferState, Way, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from librarian.catalog.records import Account, Batch, Incoming, Outgoing
+    from librarian.catalog.records import Account, Incoming, Outgoing
     from librarian.catalog.transaction import Transaction
     from librarian.names import FileId, PeerId
     from librarian.site import Site
-
-log = logging.getLogger(__name__)
 
 _ENDABLE = sources_of(OUTGOING_MOVES, TransferState.CANCELLED)
 
@@ -113,23 +110,9 @@ async def _cancel_out(site: Site, account: Account, going: Sequence[Outgoing]) -
         peers = await tx.peers.with_ids(list(by_peer))
         for peer_id, transfers in by_peer.items():
             await outcomes.cancel(tx, peers[peer_id], transfers, who=account.name)
-        emptied = await tx.batches.emptied([t.batch_id for t in going if t.batch_id is not None])
-    for batch in emptied:
-        await _stop(site, batch)
-    site.bells.ring("deliver")
-
-
-async def _stop(site: Site, batch: Batch) -> None:
-    """Stop the engine before the batch ends: one that is not stopped now goes on, and its end is seen as any."""
-    engine = site.engines.get(batch.engine)
-    if engine is not None and batch.handle is not None:
-        try:
-            await engine.cancel(batch.handle)
-        except LibrarianError as error:
-            log.warning("Cannot stop batch %s of the %s engine: %s", batch.id, batch.engine, error)
-            return
-    async with site.catalog.begin() as tx:
-        await tx.batches.move(batch.id, BatchState.CANCELLED, reason="all of its transfers were cancelled")
+    # What an engine moves for nobody any more is stopped by 'poll'.
+    for bell in ("deliver", "poll", "submit"):
+        site.bells.ring(bell)
 
 
 async def _cancel_in(site: Site, account: Account, arrival: Incoming, *, dry_run: bool) -> Ordered:

@@ -174,10 +174,13 @@ async def test_an_engine_stops_when_nothing_is_left_for_it_to_move(far_pair, on_
 
     await cancelled(sender, *on_its_way.values())
 
-    async with sender.site.catalog.read() as tx:
-        (batch,) = (await tx.batches.with_ids([1])).values()
+    async def is_over() -> bool:
+        async with sender.site.catalog.read() as tx:
+            (batch,) = (await tx.batches.with_ids([1])).values()
+        return batch.state.value == "cancelled"
+
+    await until(is_over)
     assert sender.site.engines["http"]._running == {}
-    assert batch.state.value == "cancelled"
 
 
 async def test_a_dry_run_cancels_nothing(far_pair, on_its_way):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from librarian.catalog.records import Batch, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import PeerId
+    from librarian.names import BatchId, PeerId
     from librarian.site import Site
     from librarian.timing import Budget
 
@@ -39,6 +39,8 @@ class Question:
     batches: tuple[Batch, ...]
     peers: dict[PeerId, Peer]
     stopped: frozenset[PeerId]
+    #: Batches of which nothing is left to move: every transfer in them has ended otherwise.
+    emptied: frozenset[BatchId]
 
     def is_stopped(self, batch: Batch) -> bool:
         """Whether nothing may move to the batch's peer now."""
@@ -63,7 +65,8 @@ class Poll(Task[Question, dict[str, Progress]]):
         peers = await tx.peers.with_ids([batch.peer_id for batch in batches])
         now = utc_now()
         stopped = frozenset(peer.id for peer in peers.values() if not gate_of(peer, now=now).may_move)
-        return Question(batches=batches, peers=peers, stopped=stopped)
+        emptied = frozenset(batch.id for batch in await tx.batches.emptied([batch.id for batch in batches]))
+        return Question(batches=batches, peers=peers, stopped=stopped, emptied=emptied)
 
     async def act(self, plan: Question) -> dict[str, Progress]:
         """Ask every engine once, side by side; stop what may not move now."""
@@ -78,7 +81,7 @@ class Poll(Task[Question, dict[str, Progress]]):
         for batch in plan.batches:
             if batch.engine != name or batch.handle is None:
                 continue
-            if plan.is_stopped(batch):
+            if plan.is_stopped(batch) or batch.id in plan.emptied:
                 # What was stopped is LOST once it may move again: submitted anew, same key, same staging.
                 await engine.cancel(batch.handle)
             else:
@@ -104,7 +107,10 @@ class Poll(Task[Question, dict[str, Progress]]):
         """Write progress and results; a batch that has ended is told to its receiver in the same transaction."""
         unknown = Progress(phase=Phase.UNKNOWN, reason="the engine does not answer")
         for batch in plan.batches:
-            if plan.is_stopped(batch):
+            if batch.id in plan.emptied:
+                self.site.meters.forget(batch.id)
+                await tx.batches.move(batch.id, BatchState.CANCELLED, reason="nothing is left to move")
+            if plan.is_stopped(batch) or batch.id in plan.emptied:
                 continue
             progress = result.get(batch.handle or "", unknown)
             peer = plan.peers[batch.peer_id]

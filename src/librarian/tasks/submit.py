@@ -68,6 +68,9 @@ class Submit(LaneTask[Submission, Step]):
             return Submission(peer=peer, batch=batch, transfers=(), sources={})
         transfers = await tx.outgoing.of_batch(batch.id)
         going = tuple(t for t in transfers if t.state is TransferState.ONGOING and t.token is not None)
+        if not going:
+            await tx.batches.move(batch.id, BatchState.CANCELLED, reason="nothing is left to move")
+            return await self.plan_for(tx, peer)
         # A store that is away, or that we have no longer, must not hold up what stands on others.
         usable = [store.name for store in self.site.stores if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in going], among=usable)
