@@ -23,6 +23,7 @@ from librarian.tasks.fetch import Fetch
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.poll import Poll
 from librarian.tasks.reconcile import Reconcile
+from librarian.tasks.reread import Reread
 from librarian.tasks.send import Send
 from librarian.tasks.submit import Submit
 from librarian.tasks.supervisor import Supervisor
@@ -42,6 +43,7 @@ def clone_tasks(site: Site, policy: ClonePolicy = POLICY):
         Poll(site, policy),
         Deliver(site, policy),
         Reconcile(site, policy),
+        Reread(site),
         Fetch(site, policy),
     ]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from librarian.catalog.outbox import Note
     from librarian.catalog.records import Outgoing, Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import FileId, FileName
+    from librarian.names import FileId, FileName, StoreName
 
 #: An operator ended it, here or at the receiver: only an operator takes it up again.
 CANCELLED: Final = "cancelled_by_operator"
@@ -41,6 +41,9 @@ def _codes(kind: type[LibrarianError]) -> Iterator[str]:
 
 #: What a receiver says when nothing is wrong with the file: it cannot now, or another arrival was in the way.
 _PASSING: Final = frozenset({*_codes(Unavailable), "lease_lapsed", "name_busy", TransferState.CANCELLED.value})
+
+#: What a receiver says when it got other bytes than it was promised: perhaps ours are not what they were.
+_OTHER_BYTES: Final = frozenset({"checksum_mismatch", "size_mismatch"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,7 @@ async def quarantine(tx: Transaction, peer: Peer, failed: Sequence[Failed]) -> N
             for each in stopped
         ]
     )
+    await tx.suspects.mark([each.file_id for each in stopped if each.code in _OTHER_BYTES])
     untold = [each for each in stopped if each.code not in (CANCELLED, HELD_DIFFERENTLY)]
     if untold:
         await tx.alerts.raise_alert(
@@ -119,6 +123,21 @@ async def quarantine(tx: Transaction, peer: Peer, failed: Sequence[Failed]) -> N
             remedy=f"See 'transfer stopped --peer {peer.name}'; when the reason is gone: "
             f"'transfer retry --peer {peer.name}'.",
         )
+
+
+async def doubt(tx: Transaction, transfer: Outgoing, *, store: StoreName | None, why: str) -> None:
+    """What *transfer* read on *store* (None: on some store) may be bad: no source until it was read again."""
+    await tx.suspects.mark([transfer.file_id], store=store)
+    await tx.alerts.raise_alert(
+        suspect_cause(transfer.name),
+        message=f"A copy of {transfer.name} did not read as it should: {why}.",
+        remedy="It is read again, and no source meanwhile; 'why' tells what was found.",
+    )
+
+
+def suspect_cause(name: str) -> str:
+    """What the alert is raised for that a copy of the file *name* may be bad."""
+    return f"suspect:{name}"
 
 
 def quarantine_cause(peer: Peer) -> str:

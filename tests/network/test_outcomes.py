@@ -67,30 +67,45 @@ async def test_one_corrupt_and_one_unsendable_item_hold_up_none_of_a_batch_of_10
 
 async def test_what_was_put_aside_arrives_once_its_reason_is_gone_and_a_person_says_so(pair):
     sender, receiver = pair
+    await receiver.knows(sender, accepts=["good/"])
+    await sender.upload({"bad": b"1"})
+    await sender.replicates_to(receiver)
+    await stops(sender, "bad")
+    (before,) = await sender.dues(["bad"])
+    await receiver.knows(sender)
+
+    reply = await sender.live.call("POST", "/api/v1/transfers/retry", body={"names": ["bad"]})
+
+    await sender.knows_copies_at(receiver, ["bad"])
+    assert before.code == "name_not_accepted"
+    assert (reply.status, reply.json["copies"]) == (200, 1)
+    assert await sender.alerts() == ()
+
+
+async def test_a_copy_that_arrived_corrupt_is_read_again_and_blocked_until_a_good_one_comes(pair):
+    sender, receiver = pair
     await sender.upload({"one": b"truth"})
     corrupt(sender, "one", b"liess")
     await sender.replicates_to(receiver)
     await stops(sender, "one")
-    corrupt(sender, "one", b"truth")
 
-    reply = await sender.live.call("POST", "/api/v1/transfers/retry", body={"names": ["one"]})
+    sender.site.bells.ring("reread")
+    await until(lambda: is_lost(sender, "one"))
+    await sender.live.call("POST", "/api/v1/transfers/retry", body={"all": True})
+    await until(lambda: is_blocked(sender, "one"))
+    (sender.folder / "fast" / "one").unlink()
+    await sender.upload({"one": b"truth"})
 
     await sender.knows_copies_at(receiver, ["one"])
-    assert (reply.status, reply.json["copies"]) == (200, 1)
-    assert [each.cause for each in await sender.alerts()] == []
 
 
-async def test_names_that_a_peer_does_not_accept_are_put_aside(pair):
-    sender, receiver = pair
-    await receiver.knows(sender, accepts=["good/"])
-    await sender.replicates_to(receiver)
+async def is_lost(site, name) -> bool:
+    return any(alert.cause == f"copy-lost:fast:{name}" for alert in await site.alerts())
 
-    await sender.upload({"bad": b"1", "good/one": b"1"})
 
-    await sender.knows_copies_at(receiver, ["good/one"])
-    await stops(sender, "bad")
-    (due,) = await sender.dues(["bad"])
-    assert due.code == "name_not_accepted"
+async def is_blocked(site, name) -> bool:
+    (due,) = await site.dues([name])
+    return due.state is DueState.BLOCKED
 
 
 async def test_what_was_put_aside_leaves_no_staging_and_no_name_behind_at_the_receiver(pair):

@@ -120,6 +120,13 @@ class InstanceRow(Base):
     __table_args__ = (
         Index("instances_once", "file_id", "store_id", unique=True),
         Index("instances_by_store", "store_id", "file_id"),
+        Index(
+            "instances_suspect",
+            "file_id",
+            "store_id",
+            sqlite_where=text("presence = 'suspect'"),
+            postgresql_where=text("presence = 'suspect'"),
+        ),
     )
 
 

@@ -24,6 +24,7 @@ from librarian.catalog.search import Search
 from librarian.catalog.site import SiteIdentity
 from librarian.catalog.stopped import StoppedCopies
 from librarian.catalog.stores import StoreRows
+from librarian.catalog.suspects import Suspects
 from librarian.catalog.tallies import Tallies
 from librarian.catalog.waiting import WaitingCopies
 
@@ -117,6 +118,11 @@ class Transaction:
     def waiting(self) -> WaitingCopies:
         """Copies that may be offered now."""
         return WaitingCopies(self._connection, self._dialect)
+
+    @cached_property
+    def suspects(self) -> Suspects:
+        """Copies of ours that may be bad."""
+        return Suspects(self._connection, self._dialect)
 
     @cached_property
     def stopped(self) -> StoppedCopies:

@@ -12,6 +12,7 @@ from librarian.tasks.ingest import Ingest
 from librarian.tasks.poll import Poll
 from librarian.tasks.probe import Probe
 from librarian.tasks.reconcile import Reconcile
+from librarian.tasks.reread import Reread
 from librarian.tasks.send import Send
 from librarian.tasks.submit import Submit
 
@@ -26,6 +27,7 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Ingest(site, site.settings.ingest),
         Housekeeping(site, site.settings.housekeeping),
         Probe(site),
+        Reread(site),
         Backfill(site, site.settings.clones),
         Send(site, site.settings.clones),
         Submit(site, site.settings.clones),

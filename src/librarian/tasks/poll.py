@@ -99,7 +99,7 @@ class Poll(Task[Question, dict[str, Progress]]):
         if plan is None:
             return 0
         await self.carry_out(plan)
-        for bell in ("deliver", "submit", "send"):
+        for bell in ("deliver", "submit", "send", "reread"):
             self.site.bells.ring(bell)
         return 0
 
@@ -183,10 +183,8 @@ class Poll(Task[Question, dict[str, Progress]]):
         usable = [store.name for store in self.site.stores if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in failed.values()], among=usable)
         for suspect in (failed[uuid] for uuid in progress.suspects if uuid in failed):
-            await tx.alerts.raise_alert(
-                f"suspect:{suspect.name}",
-                message=f"A copy of {suspect.name} did not read as it should: {progress.failed_items[suspect.uuid]}.",
-                remedy="Verify the copies of that file here before you trust one of them.",
+            await outcomes.doubt(
+                tx, suspect, store=sources.get(suspect.file_id), why=progress.failed_items[suspect.uuid]
             )
         await tx.outgoing.unbatch(list(failed))
         soonest = await outcomes.record_failures(

@@ -112,7 +112,7 @@ async def _gained(
     copies = [
         copy
         for copy in await tx.instances.of_files([held[each.transfer.name].id for each in known])
-        if copy.presence is Presence.PRESENT and copy.intent is Intent.KEEP
+        if copy.presence in (Presence.PRESENT, Presence.SUSPECT) and copy.intent is Intent.KEEP
     ]
     for each in known:
         stores = {copy.store for copy in copies if copy.file_id == held[each.transfer.name].id}

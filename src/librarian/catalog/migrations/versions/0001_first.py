@@ -43,6 +43,7 @@ _ESTIMATES: Final = (
     ("remote_instances", "remote_instances_by_peer", "100000 20000 1"),
     ("instances", "instances_once", "1000000 2 1"),
     ("instances", "instances_by_store", "1000000 300000 1"),
+    ("instances", "instances_suspect", "100 2 1"),
     ("events", "events_by_subject", "3000000 4 1"),
     ("events", "events_by_age", "3000000 1"),
     ("files", "sqlite_autoindex_files_1", "1000000 1"),
@@ -226,6 +227,8 @@ def _instances() -> None:
         sa.Column("created_at", INSTANT, nullable=False), sa.ForeignKeyConstraint(["file_id"], ["files.id"], ),
         sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ), sa.PrimaryKeyConstraint("id"))
     op.create_index("instances_by_store", "instances", ["store_id", "file_id"])
+    op.create_index("instances_suspect", "instances", ["file_id", "store_id"],
+        sqlite_where=sa.text("presence = 'suspect'"), postgresql_where=sa.text("presence = 'suspect'"))
     op.create_index("instances_once", "instances", ["file_id", "store_id"], unique=True)
 
 
