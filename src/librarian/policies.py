@@ -112,7 +112,9 @@ class ClonePolicy(_Policy):
         default=4, ge=1, description="Batches to one peer that may be under way; more would wait in its staging."
     )
     batches_per_engine: int = Field(
-        default=32, ge=1, description="Batches that one engine works on at a time, to all peers together."
+        default=32,
+        ge=1,
+        description="Batches that one engine works on at a time; a peer that has none may have one beyond that.",
     )
     busy_lease: Span = Field(
         default=timedelta(minutes=10), description="A lease on a name lapses after this long without progress."

@@ -42,6 +42,16 @@ async def no_engine_runs(sender):
     await until(is_idle)
 
 
+async def is_told(sender, why):
+    """Wait until every transfer to the peer says why it does not go on."""
+
+    async def is_said():
+        page = (await sender.live.call("GET", "/api/v1/transfers")).json["transfers"]
+        return {transfer["reason"] for transfer in page} == {why}
+
+    await until(is_said)
+
+
 @pytest.mark.parametrize(
     ("stop", "go"),
     [
@@ -59,6 +69,7 @@ async def test_what_is_on_its_way_stops_at_once_and_goes_on_from_there(far_pair,
 
     stopped = await change(sender, **stop)
     await no_engine_runs(sender)
+    await is_told(sender, stopped["why_not"])
     proxy.thaw()
     await sender.upload({"later": b"later"})
     held_back = (await receiver.file("large"), {transfer.name for transfer in await sender.outgoing()})

@@ -100,33 +100,41 @@ def test_a_batch_holds_what_fits_in_the_order_of_waiting(given_sizes, takes_one,
 
 
 def test_who_has_fewest_batches_comes_first_and_among_equals_who_has_waited_longest():
-    slow, quick, new = PeerId(1), PeerId(2), PeerId(3)
-    under_way = {slow: 4, quick: 1}
+    slow, late, early = PeerId(1), PeerId(2), PeerId(3)
+    under_way = {slow: 4, late: 1, early: 1}
 
     able = [
-        planning.may_start(each, under_way=under_way, waiting=[slow, quick, new], most=7) for each in (slow, quick, new)
+        planning.may_start(each, under_way=under_way, waiting=[slow, early, late], most=7)
+        for each in (slow, late, early)
     ]
 
-    assert able == [False, True, True]
+    assert able == [False, False, True]
 
 
-def test_nothing_starts_when_every_place_is_taken():
-    assert not planning.may_start(PeerId(1), under_way={PeerId(2): 7}, waiting=[PeerId(1)], most=7)
+def test_a_peer_that_has_no_batch_may_have_one_whatever_the_others_have():
+    dead, new = PeerId(1), PeerId(2)
+
+    able = [planning.may_start(each, under_way={dead: 9}, waiting=[dead, new], most=7) for each in (dead, new)]
+
+    assert able == [False, True]
 
 
 @given(
-    under_way=st.dictionaries(st.integers(1, 6).map(PeerId), st.integers(0, 4)),
+    under_way=st.dictionaries(st.integers(1, 6).map(PeerId), st.integers(1, 4)),
     waiting_peers=st.lists(st.integers(1, 6).map(PeerId), unique=True, min_size=1),
     most=st.integers(1, 12),
 )
-def test_as_many_may_start_as_there_are_places_and_none_passes_one_who_has_fewer(under_way, waiting_peers, most):
+def test_who_has_none_may_start_and_the_places_that_are_free_go_to_those_who_have_fewest(
+    under_way, waiting_peers, most
+):
     able = {
         each
         for each in waiting_peers
         if planning.may_start(each, under_way=under_way, waiting=waiting_peers, most=most)
     }
 
-    free = max(most - sum(under_way.values()), 0)
-    assert len(able) == min(free, len(waiting_peers))
-    most_of_able = max((under_way.get(each, 0) for each in able), default=0)
-    assert all(under_way.get(each, 0) >= most_of_able for each in set(waiting_peers) - able)
+    some = {each for each in waiting_peers if each in under_way}
+    assert set(waiting_peers) - some <= able
+    assert len(able & some) <= max(most - sum(under_way.values()), 0)
+    most_of_able = max((under_way[each] for each in able & some), default=0)
+    assert all(under_way[each] >= most_of_able for each in some - able)

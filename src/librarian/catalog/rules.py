@@ -85,7 +85,12 @@ class Rules(Repository):
     async def put(self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool) -> bool:
         """Write the rule, enabled; returns whether anything changed. A change is back-filled from the start."""
         before = await self.find(name)
-        if before is not None and before.is_enabled and (before.peer_id, before.policy) == (peer, policy):
+        asked = (peer, policy, is_from_settings)
+        if (
+            before is not None
+            and before.is_enabled
+            and (before.peer_id, before.policy, before.is_from_settings) == asked
+        ):
             return False
         until = await self._last_file()
         values = {

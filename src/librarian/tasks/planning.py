@@ -62,9 +62,11 @@ def may_start(peer: PeerId, *, under_way: Mapping[PeerId, int], waiting: Sequenc
     """Whether the next batch that an engine starts may be one to *peer*.
 
     *under_way* counts the engine's batches by peer, of which there may be *most*; *waiting* are the peers that could
-    have another, longest waiting first. Who has fewest comes first: a peer whose batches take for ever keeps those,
-    and no other peer's.
+    have another, longest waiting first. Who has none may have one, whatever the others have: peers whose batches take
+    for ever starve nobody. Among the others who has fewest comes first.
     """
+    if under_way.get(peer, 0) == 0:
+        return True
     free = most - sum(under_way.values())
     line = sorted(waiting, key=lambda each: under_way.get(each, 0))
     return peer in line[: max(free, 0)]

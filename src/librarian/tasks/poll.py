@@ -38,7 +38,8 @@ class Question:
 
     batches: tuple[Batch, ...]
     peers: dict[PeerId, Peer]
-    stopped: frozenset[PeerId]
+    #: Why nothing may move to a peer now.
+    stopped: dict[PeerId, str]
     #: Batches of which nothing is left to move: every transfer in them has ended otherwise.
     emptied: frozenset[BatchId]
 
@@ -64,7 +65,8 @@ class Poll(Task[Question, dict[str, Progress]]):
             return None
         peers = await tx.peers.with_ids([batch.peer_id for batch in batches])
         now = utc_now()
-        stopped = frozenset(peer.id for peer in peers.values() if not gate_of(peer, now=now).may_move)
+        gates = {peer.id: gate_of(peer, now=now) for peer in peers.values()}
+        stopped = {peer: gate.why for peer, gate in gates.items() if not gate.may_move}
         emptied = frozenset(batch.id for batch in await tx.batches.emptied([batch.id for batch in batches]))
         return Question(batches=batches, peers=peers, stopped=stopped, emptied=emptied)
 
@@ -110,7 +112,9 @@ class Poll(Task[Question, dict[str, Progress]]):
             if batch.id in plan.emptied:
                 self.site.meters.forget(batch.id)
                 await tx.batches.move(batch.id, BatchState.CANCELLED, reason="nothing is left to move")
-            if plan.is_stopped(batch) or batch.id in plan.emptied:
+                continue
+            if plan.is_stopped(batch):
+                await self._stopped(tx, batch, plan.stopped[batch.peer_id])
                 continue
             progress = result.get(batch.handle or "", unknown)
             peer = plan.peers[batch.peer_id]
@@ -133,6 +137,12 @@ class Poll(Task[Question, dict[str, Progress]]):
         meters.read(batch.peer_id, batch.id, bytes_done=progress.bytes_done, before=before, now=utc_now())
         if progress.phase in (Phase.SUCCEEDED, Phase.FAILED):
             meters.forget(batch.id)
+
+    async def _stopped(self, tx: Transaction, batch: Batch, why: str) -> None:
+        if batch.reason == why:
+            return
+        now = utc_now()
+        await tx.batches.progress(batch.id, state=batch.state, bytes_done=batch.bytes_done, reason=why, next_try_at=now)
 
     async def _goes_on(self, tx: Transaction, batch: Batch, progress: Progress) -> None:
         is_active = progress.phase is Phase.ACTIVE
