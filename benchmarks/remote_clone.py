@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
 #: What ARCHITECTURE promises, files per second.
-GOALS: Final = {"postgresql": 300, "sqlite": 200}
+GOALS: Final = {"sqlite": 350, "postgresql": 700}
 
 
 @dataclass

@@ -227,7 +227,8 @@ async def test_absurd_sizes_of_what_has_arrived_stop_nothing(rude_pair):
         return json.dumps({"contents": contents}).encode()
 
     rude.says("/clones/content/state", exaggerate)
-    await sender.upload({"one": b"one"})
+    # Small files are sent without that question.
+    await sender.upload({"one": b"one" * 30_000})
     await sender.replicates_to(receiver)
 
     await sender.knows_copies_at(receiver, ["one"])

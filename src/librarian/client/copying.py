@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from librarian.checksum import Algorithm, Hasher
 from librarian.client.sources import changed_source, stamp_of
 from librarian.errors import BadRequest, LibrarianError, NoRoom, StoreUnavailable
+from librarian.writeback import Writeback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +180,7 @@ def _read_through(source: int, length: int, part: Part, hasher: Hasher, on_bytes
 
 def _copy_rest(source: int, sink: int, part: Part, hasher: Hasher, *, left: int, on_bytes: OnBytes) -> None:
     at = part.size - left
+    writeback = Writeback(sink, start=at)
     buffer = memoryview(bytearray(BUFFER))
     while left:
         count = fill(source, buffer[: min(BUFFER, left)], part)
@@ -186,6 +188,7 @@ def _copy_rest(source: int, sink: int, part: Part, hasher: Hasher, *, left: int,
         _write_all(sink, buffer[:count], at)
         at += count
         left -= count
+        writeback.reached(at)
         on_bytes(count)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from librarian import guard
 from librarian.errors import LibrarianError, NotFound, RangeUnsatisfiable, TooLarge, UnsupportedMember, WrongState
 from librarian.stores import parts, places
+from librarian.writeback import Writeback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -141,8 +142,8 @@ def _open_leaf(here: Ground, leaf: str, parent_fd: int, *, offset: int) -> int:
     )
 
 
-def write_at(fd: int, pieces: Sequence[bytes], offset: int, trip: Trip) -> None:
-    """Write *pieces* one after the other from *offset* on."""
+def write_at(fd: int, pieces: Sequence[bytes], offset: int, trip: Trip) -> int:
+    """Write *pieces* one after the other from *offset* on; returns where they end."""
     if len(pieces) > _BUFFERS:
         pieces = (b"".join(pieces),)
     left = [memoryview(piece) for piece in pieces if piece]
@@ -154,6 +155,7 @@ def write_at(fd: int, pieces: Sequence[bytes], offset: int, trip: Trip) -> None:
             written -= len(left.pop(0))
         if written:
             left[0] = left[0][written:]
+    return offset
 
 
 def write_whole(here: Ground, token: Token, member: MemberPath | None, pieces: Sequence[bytes], *, offset: int) -> None:
@@ -204,6 +206,7 @@ class Stream:
         self._start = offset  # where what is gathered starts
         self._pieces: list[bytes] = []
         self._fd: int | None = None
+        self._writeback: Writeback | None = None
         self._writing: asyncio.Task[None] | None = None
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> int:
@@ -249,9 +252,10 @@ class Stream:
 
     async def _write(self, pieces: Sequence[bytes], start: int) -> None:
         def write(here: Ground) -> None:
-            if self._fd is None:
+            if self._fd is None or self._writeback is None:
                 self._fd = open_part(here, self._token, self._member, offset=start)
-            write_at(self._fd, pieces, start, here.trip)
+                self._writeback = Writeback(self._fd, start=start)
+            self._writeback.reached(write_at(self._fd, pieces, start, here.trip))
             guard.step("half copied")
 
         await self._run(write)

@@ -45,17 +45,21 @@ class FrameReader:
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._buffer = bytearray()
+        #: What has come last; it is read from ``_at`` on, and never copied as a whole.
+        self._chunk = b""
+        self._at = 0
         self._ended = False
 
     async def _more(self) -> bool:
+        """Have the next chunk follow what is left of this one."""
         if self._ended:
             return False
         try:
-            self._buffer += await anext(self._chunks)
+            chunk = await anext(self._chunks)
         except StopAsyncIteration:
             self._ended = True
             return False
+        self._chunk, self._at = self._chunk[self._at :] + chunk, 0
         return True
 
     async def line(self, limit: int) -> bytes | None:
@@ -67,37 +71,32 @@ class FrameReader:
             The line is longer than *limit*, or the body ends within it.
         """
         looked = 0
-        while (end := self._buffer.find(b"\n", looked)) < 0:
-            looked = len(self._buffer)
+        while (end := self._chunk.find(b"\n", self._at + looked)) < 0:
+            looked = len(self._chunk) - self._at
             if looked > limit:
                 break
             if not await self._more():
-                if not self._buffer:
+                if not looked:
                     return None
                 raise BadRequest("the content stream ends within a line", remedy="Send what is missing again.")
-        if end < 0 or end > limit:
+        if end < 0 or end - self._at > limit:
             raise BadRequest(f"a line of the content stream is longer than {limit:,} bytes", remedy="It is no frame.")
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
+        line = self._chunk[self._at : end]
+        self._at = end + 1
         return line
 
     async def exactly(self, size: int) -> bytes:
         """The next *size* bytes; raises BadRequest when the body ends before."""
-        while len(self._buffer) < size:
-            if not await self._more():
-                raise _cut_off()
-        taken = bytes(memoryview(self._buffer)[:size])
-        del self._buffer[:size]
-        return taken
+        return b"".join([piece async for piece in self.pieces(size)])
 
     async def pieces(self, size: int) -> AsyncIterator[bytes]:
         """The next *size* bytes as they come; raises BadRequest when the body ends before."""
         left = size
         while left:
-            if not self._buffer and not await self._more():
+            if self._at == len(self._chunk) and not await self._more():
                 raise _cut_off()
-            piece = bytes(self._buffer[:left])
-            del self._buffer[: len(piece)]
+            piece = self._chunk[self._at : self._at + left]
+            self._at += len(piece)
             left -= len(piece)
             yield piece
 
