@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 CANCELLED: Final = "cancelled_by_operator"
 #: The receiver holds other content under the name.
 HELD_DIFFERENTLY: Final = "held_differently"
+#: An engine gave a whole batch up, and did not say because of which item.
+BATCH_FAILED: Final = "batch_failed"
 
 
 def _codes(kind: type[LibrarianError]) -> Iterator[str]:

@@ -1,8 +1,11 @@
 """What becomes of items that cannot be sent or are refused: they alone are tried again, and then put aside."""
 
+from functools import partial
+
 import pytest
 
 from librarian.states import DueState
+from librarian.transfers.http import HttpEngine
 from tests.clone_fixtures import POLICY, acquaint, party, until
 from tests.network.test_clone_luck import far_pair
 
@@ -63,6 +66,30 @@ async def test_one_corrupt_and_one_unsendable_item_hold_up_none_of_a_batch_of_10
     assert (peer["due_files"], peer["quarantined_files"], peer["quarantined_bytes"]) == (0, 2, 8)
     assert alert.count <= 2
     assert (await receiver.file("0500"), await receiver.file("0700")) == (None, None)
+
+
+class BrittleEngine(HttpEngine):
+    """Gives a whole batch up, without a word, because of one item in it: the one of seven bytes."""
+
+    async def move(self, running):
+        if any(item.size == 7 for item in running.left):
+            raise ZeroDivisionError
+        await super().move(running)
+
+
+async def test_an_item_that_breaks_every_batch_it_is_in_ends_up_alone_in_quarantine(pair):
+    sender, receiver = pair
+    ring = partial(sender.site.bells.ring, "poll")
+    sender.site.engines["http"] = BrittleEngine(sender.site.neighbours, on_change=ring)
+    names = [f"{number:02}" for number in range(8)]
+    await sender.upload({**{name: name.encode() for name in names}, "poison": b"7 bytes"})
+
+    await sender.replicates_to(receiver, batch_files=32)
+
+    await sender.knows_copies_at(receiver, names)
+    await stops(sender, "poison")
+    (due,) = await sender.dues(["poison"])
+    assert due.code == "not_delivered"
 
 
 async def test_what_was_put_aside_arrives_once_its_reason_is_gone_and_a_person_says_so(pair):

@@ -1,6 +1,7 @@
 """Planning: whose turn it is, and how much goes at once."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from librarian.catalog.records import Tally
 from librarian.catalog.waiting import Candidate
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName, PeerId, RuleId, StoreName
+from librarian.outcomes import BATCH_FAILED
 from librarian.policies import RulePolicy
 from librarian.states import Kind
 from librarian.tasks import planning
@@ -42,6 +44,7 @@ def candidates(*sizes):
             origin="",
             created_at=NOW,
             attempts=0,
+            code=None,
             store=StoreName("fast"),
             uuid=None,
         )
@@ -138,3 +141,22 @@ def test_who_has_none_may_start_and_the_places_that_are_free_go_to_those_who_hav
     assert len(able & some) <= max(most - sum(under_way.values()), 0)
     most_of_able = max((under_way[each] for each in able & some), default=0)
     assert all(under_way[each] >= most_of_able for each in some - able)
+
+
+def failed(*found, attempts=1):
+    """Candidates that failed as a whole batch."""
+    return [replace(candidate, code=BATCH_FAILED, attempts=attempts) for candidate in found]
+
+
+def test_what_failed_as_a_whole_batch_goes_by_itself_and_in_smaller_ones():
+    good, bad = candidates(*range(3)), failed(*candidates(*range(3, 40)))
+
+    assert planning.apart([*bad, *good], most=512) == bad[:32]
+    assert planning.apart([*good, *bad], most=512) == good
+    assert planning.apart(failed(*bad, attempts=2), most=512) == failed(*bad[:2], attempts=2)
+    assert planning.apart(failed(*bad, attempts=9), most=512) == failed(bad[0], attempts=9)
+
+
+def test_nothing_is_kept_apart_where_nothing_failed():
+    assert planning.apart([], most=512) == []
+    assert planning.apart(candidates(1, 2), most=512) == candidates(1, 2)

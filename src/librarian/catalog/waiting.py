@@ -44,6 +44,8 @@ class Candidate:
     origin: str
     created_at: datetime
     attempts: int
+    #: Why the last attempt failed, if it did.
+    code: str | None
     #: A healthy copy of ours; None when there is none.
     store: StoreName | None
     #: The transfer that is already open for this copy; it is offered again under the same uuid.
@@ -153,6 +155,7 @@ class WaitingCopies(Repository):
             select(
                 CopyDueRow.file_id,
                 CopyDueRow.attempts,
+                CopyDueRow.code,
                 FileRow.name,
                 FileRow.kind,
                 FileRow.size,
@@ -187,6 +190,7 @@ class WaitingCopies(Repository):
                 origin=row.origin,
                 created_at=row.created_at,
                 attempts=row.attempts,
+                code=row.code,
                 store=None if row.store is None else StoreName(row.store),
                 uuid=row.uuid,
             )

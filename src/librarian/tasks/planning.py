@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from librarian.outcomes import BATCH_FAILED
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Each so many-th offer to a peer is for the rule that has waited longest, whatever its priority.
 FAIR_TURN: Final = 4
+#: A batch that failed as a whole comes back in pieces this many times smaller.
+SHRINK: Final = 16
 
 
 def in_turn(waiting: Mapping[RuleId, tuple[datetime, RulePolicy]], *, offers: int) -> list[RuleId]:
@@ -44,6 +48,18 @@ def fills_at(policy: RulePolicy, *, since: datetime, sample: Tally) -> datetime:
 def room_of(policy: RulePolicy, *, budget: int | None, staged: int) -> int:
     """Bytes that may be offered in one batch, while *staged* bytes of the peer's *budget* are in use."""
     return policy.batch_bytes if budget is None else min(policy.batch_bytes, budget - staged)
+
+
+def apart(candidates: Sequence[Candidate], *, most: int) -> Sequence[Candidate]:
+    """Those of *candidates* that may go together, of which there may be *most*.
+
+    What failed as a whole batch goes by itself, in ever smaller batches, until a bad one is alone and counts as such.
+    """
+    whole = [each for each in candidates if each.code == BATCH_FAILED]
+    if not whole or whole[0] is not candidates[0]:
+        return [each for each in candidates if each.code != BATCH_FAILED]
+    fewer = most // SHRINK ** min(whole[0].attempts, 4)
+    return [each for each in whole if each.attempts == whole[0].attempts][: max(1, fewer)]
 
 
 def within(candidates: Iterable[Candidate], room: int, *, takes_one: bool) -> list[Candidate]:

@@ -101,7 +101,8 @@ class Send(LaneTask[Offer, Answered]):
         await tx.copies_due.turn(peer.id, [_blocked(candidate, now) for candidate in blocked])
         # What is larger than a batch or the whole budget goes alone.
         takes_one = staged == 0 or room == policy.batch_bytes
-        chosen = planning.within((c for c in found if c.store is not None), room, takes_one=takes_one)
+        usable = planning.apart([c for c in found if c.store is not None], most=policy.batch_files)
+        chosen = planning.within(usable, room, takes_one=takes_one)
         if not chosen:
             return None
         self._offers[peer.id] += 1
