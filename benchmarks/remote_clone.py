@@ -48,7 +48,8 @@ class Server:
         """Start the process and wait until it serves."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *os.environ.get("BENCH_SITE", "-m benchmarks.clone_site").split(),
+            "-m",
+            "benchmarks.clone_site",
             name,
             str(folder),
             database,

@@ -66,13 +66,7 @@ def serving(folder: Path, database: str, *, password: str | None = None) -> Iter
         f'name = "bench"\nlisten = "127.0.0.1:0"\nstate = "{folder}/state"\ndatabase = "{database}"\n'
         f'[[stores]]\nname = "fast"\nroot = "{folder}/store"\nstaging = "{folder}/staging"\n'
     )
-    command = [
-        sys.executable,
-        *os.environ.get("BENCH_SERVE", "-m librarian.cli").split(),
-        "serve",
-        "--config",
-        str(config),
-    ]
+    command = [sys.executable, "-m", "librarian.cli", "serve", "--config", str(config)]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
     try:
