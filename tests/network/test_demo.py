@@ -135,3 +135,15 @@ def test_ctrl_c_in_the_middle_leaves_nothing_behind(tmp_path, moment):
     assert code == 130
     assert list(shown.folder.iterdir()) == []
     assert shown.processes() == []
+
+
+def test_a_globus_of_its_own_moves_the_bytes(tmp_path):
+    with demonstration(tmp_path / "work", "--globus", "--keep") as shown:
+        shown.read_until("Next: ")
+        settings = Path(shown.folder, next(shown.folder.iterdir()), "chajnantor", "site.toml").read_text()
+        code = shown.stop()
+
+    assert 'engines = ["globus"]' in settings
+    assert "A Globus of our own moves the bytes" in shown.text
+    assert "3 are verified at nersc as well" in shown.text
+    assert (code, list(shown.folder.iterdir()), shown.processes()) == (0, [], [])

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from librarian.cli.terminal import awaited, run_app, size_text
+from librarian.demo.globus import serving_globus
 from librarian.demo.payloads import BIG_BOOK_BYTES, Payload, check_room, collect, make_big_book, same_bytes
 from librarian.demo.showing import Row, Screen, save_picture
 from librarian.demo.sites import FIRST, SECOND, DemoSite, introduce, make_site, serving
@@ -41,6 +42,7 @@ class Options:
     data: Path | None
     big: int
     picture: Path | None
+    globus: bool
 
 
 @app.command()
@@ -55,6 +57,9 @@ async def demo(
     ] = None,
     big: Annotated[int, typer.Option(help="Size in bytes of the book that is generated.", min=0)] = BIG_BOOK_BYTES,
     picture: Annotated[Path | None, typer.Option(help="Draw the table into this SVG file.", show_default=False)] = None,
+    globus: Annotated[
+        bool, typer.Option("--globus", help="Send through Globus: a service on loopback that speaks as it does.")
+    ] = False,
 ) -> None:
     """Start two librarians, upload data to one, and wait until every file is verified at both.
 
@@ -63,7 +68,7 @@ async def demo(
     Example: scripts/demo --big 20000000 --keep
     """
     screen = Screen()
-    options = Options(keep=keep, data=data, big=big, picture=picture)
+    options = Options(keep=keep, data=data, big=big, picture=picture, globus=globus)
     shown = asyncio.Event()
     work = asyncio.create_task(show(options, screen, shown), name="demo")
     caught: list[signal.Signals] = []
@@ -91,11 +96,14 @@ async def show(options: Options, screen: Screen, shown: asyncio.Event) -> None:
         payloads = collect(options.data, folder)
         with screen.making(f"a book of {size_text(options.big)}"):
             payloads.append(await make_big_book(folder, options.big))
-        sites = [make_site(folder, name) for name in (FIRST, SECOND)]
+        globus = await stack.enter_async_context(serving_globus(folder)) if options.globus else None
+        sites = [make_site(folder, name, globus) for name in (FIRST, SECOND)]
         with screen.making("two sites"):
             await stack.enter_async_context(serving(*sites))
             await introduce(*sites)
         screen.say(f"Two librarians are up:\n  {FIRST:10}  {sites[0].url}\n  {SECOND:10}  {sites[1].url}\n")
+        if globus is not None:
+            screen.say(f"A Globus of our own moves the bytes: {globus.url}\n")
         seconds = await upload_all(sites[0], payloads, screen)
         described = await wait_for_both(sites, payloads, screen)
         rows = [make_row(payload, *found, seconds=seconds[payload.name]) for payload, found in described]

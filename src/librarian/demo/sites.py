@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import socket
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from librarian.demo.globus import Globus
+
 FIRST: Final = "chajnantor"
 SECOND: Final = "nersc"
 #: A server that has not ended this long after SIGTERM is killed, in seconds.
@@ -39,6 +42,8 @@ class DemoSite:
     folder: Path
     port: int
     passwords: dict[str, str]
+    #: What its server finds in its environment beyond ours.
+    environment: dict[str, str]
 
     @property
     def url(self) -> str:
@@ -79,8 +84,8 @@ class DemoSite:
         return LibrarianClient(self.url, user=account, password=self.passwords[account])
 
 
-def make_site(folder: Path, name: str) -> DemoSite:
-    """Settings for a site with SQLite and one store."""
+def make_site(folder: Path, name: str, globus: Globus | None = None) -> DemoSite:
+    """Settings for a site with SQLite and one store; with *globus*, the first sends through it."""
     home = folder / name
     home.mkdir()
     with socket.socket() as probe:
@@ -96,15 +101,32 @@ name = "main"
 root = "{home}/store"
 staging = "{home}/staging"
 """
+    if globus is not None:
+        settings += f"""
+[stores.globus]
+collection = "{globus.collection}"
+root = "/{name}/store"
+staging = "/{name}/staging"
+
+[globus]
+client_id = "{globus.client_id}"
+client_secret_file = "{globus.secret_file}"
+"""
     if name == FIRST:
         settings += f"""
 [[rules]]
 name = "everything"
 peer = "{SECOND}"
-engines = ["http"]
+engines = ["{"http" if globus is None else "globus"}"]
 """
     accounts = ("demo", SECOND if name == FIRST else FIRST)
-    site = DemoSite(name=name, folder=home, port=port, passwords={who: secrets.token_urlsafe(15) for who in accounts})
+    site = DemoSite(
+        name=name,
+        folder=home,
+        port=port,
+        passwords={who: secrets.token_urlsafe(15) for who in accounts},
+        environment={} if globus is None else globus.environment,
+    )
     site.config.write_text(settings)
     return site
 
@@ -174,7 +196,12 @@ async def _started(site: DemoSite) -> AsyncIterator[Process]:
     command = (sys.executable, "-m", "librarian.cli", "serve", "--config", str(site.config))
     with site.log.open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=DEVNULL, stdout=log, stderr=log, start_new_session=True
+            *command,
+            env=os.environ | site.environment,
+            stdin=DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     try:
         yield process
