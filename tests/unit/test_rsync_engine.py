@@ -68,11 +68,11 @@ async def say(road, handle):
     return (await road.says(handle)).reason
 
 
-async def has_begun(road, item):
-    """Wait until bytes arrive."""
+async def has_begun(road, *items):
+    """Wait until bytes of one of *items* arrive."""
 
     async def is_there():
-        return road.payload(item).exists()
+        return any(road.payload(item).exists() for item in items)
 
     await until(is_there)
 
@@ -193,6 +193,17 @@ async def test_a_link_within_a_book_is_not_followed_and_its_book_fails_alone(roa
     assert road.payload(good).read_bytes() == b"good"
 
 
+async def test_a_source_that_is_not_as_large_as_promised_fails_alone_and_moves_nothing(road):
+    short, good = road.has_book("short", {"a": b"a" * 1000, "b": b"b"}), road.has_file("good", b"good")
+    (short.source / "a").write_bytes(b"a" * 999)
+
+    progress = await road.runs()
+
+    assert progress.failed_items == {short.uuid: "it has 1,000 bytes at the sender, and not the promised 1,001"}
+    assert not road.payload(short).exists()
+    assert road.payload(good).read_bytes() == b"good"
+
+
 @pytest.mark.parametrize(
     ("address", "staging"),
     [
@@ -244,7 +255,7 @@ async def test_with_a_limit_the_runs_to_one_peer_take_turns(road, tmp_path):
         item = road.has_file(name, b"x" * MIB)
         await road.engine.submit(replace(road.job, items=(item,), rate_limit=CRAWL), name)
 
-    await has_begun(road, road.items[0])
+    await has_begun(road, *road.items)
 
     assert len({line.partition("--files-from=")[2].split()[0] for line in runs_in(tmp_path / "links")}) == 1
 

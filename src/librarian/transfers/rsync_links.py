@@ -6,6 +6,7 @@ follow links; none but ours may be there to follow, so every payload is looked t
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -77,29 +78,44 @@ def _lay_one(place: Path, item: Item) -> str | None:
     if item.source is None:
         return "no healthy copy of it is left at the sender"
     try:
-        odd = _odd_part(os.fspath(item.source), item.kind)
+        size = _size_of(os.fspath(item.source), item.kind)
     except OSError as error:
         return f"cannot read it at the sender: {error.strerror}: {error.filename}"
-    if odd is not None:
-        return f"cannot read it at the sender: it is neither a regular file nor a directory: {odd}"
+    if size != item.size:
+        return f"it has {size:,} bytes at the sender, and not the promised {item.size:,}"
     place.mkdir()
     (place / "payload").symlink_to(item.source)
     return None
 
 
-def _odd_part(source: str, kind: Kind) -> str | None:
-    """The first part of *source* that is not what a payload may hold."""
-    mode = os.lstat(source).st_mode
+def _size_of(source: str, kind: Kind) -> int:
+    """The bytes of *source*.
+
+    Raises
+    ------
+    OSError
+        It cannot be looked at, or holds what a payload may not hold.
+    """
+    found = os.lstat(source)
     if kind is Kind.FILE:
-        return None if stat.S_ISREG(mode) else source
-    if not stat.S_ISDIR(mode):
-        return source
+        if not stat.S_ISREG(found.st_mode):
+            raise _odd(source)
+        return found.st_size
+    if not stat.S_ISDIR(found.st_mode):
+        raise _odd(source)
+    size = 0
     left = [source]
     while left:
         with os.scandir(left.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     left.append(entry.path)
-                elif not entry.is_file(follow_symlinks=False):
-                    return entry.path
-    return None
+                elif entry.is_file(follow_symlinks=False):
+                    size += entry.stat(follow_symlinks=False).st_size
+                else:
+                    raise _odd(entry.path)
+    return size
+
+
+def _odd(path: str) -> OSError:
+    return OSError(errno.EINVAL, "it is neither a regular file nor a directory", path)
