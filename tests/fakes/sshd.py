@@ -54,10 +54,10 @@ class Sshd:
     def lets_nobody_in(self) -> None:
         (self.folder / "authorized_keys").write_text("")
 
-    def is_trusted(self) -> None:
-        """Have the caller know our host key."""
+    def is_trusted(self, *, at: int | None = None) -> None:
+        """Have the caller know our host key, at another port if a proxy is in between."""
         kind, key, *_ = (self.folder / "host_key.pub").read_text().split()
-        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {kind} {key}\n")
+        (self.folder / "known_hosts").write_text(f"[127.0.0.1]:{at or self.port} {kind} {key}\n")
 
     def is_not_trusted(self) -> None:
         """Have the caller know another host key of ours."""

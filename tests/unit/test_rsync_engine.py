@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from librarian.transfers.base import Phase
 from tests.contracts.roads import MIB, rsync_road
 from tests.crash.harness import until
 from tests.fakes.sshd import sshd
+from tests.fakes.tcp_proxy import tcp_proxy
 
 #: Bytes per second at which nothing of a MiB ends by itself.
 CRAWL = 20_000
@@ -77,6 +79,15 @@ async def has_begun(road, *items):
     await until(is_there)
 
 
+async def has_arrived(path, size):
+    """Wait until *path* holds *size* bytes."""
+
+    async def is_there():
+        return path.exists() and path.stat().st_size >= size
+
+    await until(is_there)
+
+
 async def are_gone(folder):
     """Wait until no run that speaks of *folder* is left."""
 
@@ -111,13 +122,16 @@ async def test_what_has_arrived_is_not_sent_again(road):
 
 async def test_what_arrives_may_be_written_again_though_the_source_is_read_only(road):
     item = road.has_book("book", {"deep/a": b"a"})
+    (road.staging / item.token).chmod(0o710)
     for path in (item.source / "deep/a", item.source / "deep", item.source):
         path.chmod(0o555)
 
     await road.runs()
 
-    modes = [path.stat().st_mode & 0o700 for path in (road.payload(item), road.payload(item) / "deep/a")]
-    assert modes == [0o700, 0o600]
+    payload = road.payload(item)
+    modes = [oct(path.stat().st_mode) for path in (payload, payload / "deep/a")]
+    assert modes == ["0o42775", "0o100664"]
+    assert oct(payload.parent.stat().st_mode) == "0o40710"
 
 
 @pytest.mark.parametrize(
@@ -148,6 +162,27 @@ async def test_a_server_that_is_away_holds_up_and_fails_nothing(road):
 
     assert progress.phase is Phase.ACTIVE
     assert "Connection refused" in progress.reason
+
+
+async def test_a_link_that_breaks_again_and_again_still_gets_everything_across(server, road):
+    content = random.Random(5).randbytes(3 * MIB)
+    item = road.has_book("book", {"large": content, "small": b"small"})
+    async with tcp_proxy(f"http://127.0.0.1:{server.port}") as proxy:
+        port = int(proxy.url.rpartition(":")[2])
+        server.is_trusted(at=port)
+        road.address = f"{server.address.target}:{port}"
+
+        handle = await road.engine.submit(replace(road.job, rate_limit=2 * MIB), "key")
+        for size in (MIB, 2 * MIB):
+            await has_arrived(road.payload(item) / "large", size)
+            proxy.reset_all()
+        progress = await road.ends(handle)
+
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert (road.payload(item) / "large").read_bytes() == content
+    assert (road.payload(item) / "large").stat().st_mode & 0o777 == 0o664
+    # A break costs what was on its way, and never what had arrived.
+    assert proxy.bytes_up < 5 * MIB
 
 
 async def test_a_folder_that_the_receiver_took_away_fails_alone_and_is_not_made_anew(road):

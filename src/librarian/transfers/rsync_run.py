@@ -81,9 +81,11 @@ class Run:
 
     async def send(self, tell: Callable[[int], None], *, rate_limit: int | None) -> Ending:
         """Send what is missing, at most *rate_limit* bytes a second; *tell* hears how many were looked at so far."""
-        # See docs/decisions/0018-rsync-appends.md. Modes are for the receiver to say: ours are read-only.
-        options = ["--recursive", "--copy-links", "--size-only", "--append", "--chmod=D777,F666"]
-        options += ["--info=progress2", "--outbuf=N"]
+        # See docs/decisions/0018-rsync-appends.md.
+        options = ["--recursive", "--copy-links", "--size-only", "--append", "--info=progress2", "--outbuf=N"]
+        # Ours are read-only. What was cut off is private to its account, and stays so unless modes are sent; the
+        # folders of the tokens are the receiver's own, and theirs are not.
+        options += ["--perms", "--chmod=D2775,F664", "--no-implied-dirs"]
         if rate_limit is not None:
             options.append(f"--bwlimit={max(rate_limit // 1024, 1)}")
 
