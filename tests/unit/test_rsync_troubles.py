@@ -40,6 +40,7 @@ def test_a_line_about_an_item_fails_that_item_and_nothing_else(said, reason):
         (11, f'rsync: [receiver] write failed on "/s/{ONE}/payload": No space left on device (28)', NoRoom),
         (11, f'rsync: [receiver] close failed on "/s/{ONE}/payload": Disk quota exceeded (122)', NoRoom),
         (23, f'rsync: [receiver] mkstemp "/s/{ONE}/payload" failed: Permission denied (13)', Forbidden),
+        (23, f'rsync: [receiver] open "/s/{ONE}/payload" failed: No such file or directory (2)', Forbidden),
         (
             23,
             f'rsync: [generator] recv_generator: mkdir "/s/{ONE}/x" failed: Read-only file system (30)',

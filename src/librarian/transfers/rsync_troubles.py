@@ -20,12 +20,21 @@ PARTIAL: Final = frozenset({23, 24})
 _MISFIT: Final = frozenset({1, 2, 4, 126, 127})
 #: A line that says where it went wrong, such as "rsync: [sender] link_stat …".
 _ROLE: Final = re.compile(r"\[(sender|receiver|generator)\]", re.IGNORECASE)
+#: Lines of versions that name no end in them.
+_OF_THE_SENDER: Final = (
+    "file has vanished",
+    "symlink has no referent",
+    "rsync: link_stat",
+    "rsync: opendir",
+    "rsync: read errors mapping",
+    "rsync: send",
+)
 _TOKEN: Final = re.compile(r"[0-9a-f]{32}")
 #: The number of the system's error that ends a line.
 _ERRNO: Final = re.compile(r"\((\d+)\)\s*$")
-#: ENOSPC and EDQUOT; EPERM and EACCES; EIO, EROFS and ESTALE.
+#: ENOSPC and EDQUOT; EPERM, EACCES, and ENOENT, which rsync tells of files that it may not make; EIO, EROFS, ESTALE.
 _FULL: Final = frozenset({28, 122})
-_DENIED: Final = frozenset({1, 13})
+_DENIED: Final = frozenset({1, 2, 13})
 _PASSING: Final = frozenset({5, 30, 116})
 _LONGEST: Final = 300
 
@@ -42,7 +51,7 @@ class Line:
         role = _ROLE.search(self.text)
         if role is not None:
             return role[1].lower() == "sender"
-        return self.text.startswith(("file has vanished", "symlink has no referent", "rsync: link_stat", "rsync: send"))
+        return self.text.startswith(_OF_THE_SENDER)
 
     @property
     def errno(self) -> int | None:
