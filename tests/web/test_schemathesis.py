@@ -45,6 +45,7 @@ KNOWN = {
     "/api/v1/accounts": {"name": "ana"},
     "/api/v1/stores": {"name": "fast"},
     "/api/v1/peers": {"name": PEER},
+    "/api/v1/rules": {"name": "nights"},
     "/docs": {"asset": "start.js"},
     "/api/v1/files": {"name": FILE},
     "/api/v1/members": {"name": FILE},
@@ -90,6 +91,7 @@ async def _serve(database_url, folder, pipe):
             body = {"name": "open/book", "size": 10, "kind": "book"}
             opened = await live.call("POST", "/api/v1/uploads", user=PEER, body=body)
             await _upload(live, FILE, b"0123456789")
+            await live.call("PUT", "/api/v1/rules/nights", user=PEER, body={"peer": PEER})
             pipe.send((live.url, opened.json["id"]))
             await asyncio.to_thread(pipe.recv)
 
