@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,7 +20,7 @@ from tests.fakes.tcp_proxy import tcp_proxy
 CRAWL = 20_000
 
 SENDER = """
-import asyncio, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from librarian.names import SiteName, StoreName, Token
 from librarian.states import Kind
@@ -29,13 +28,18 @@ from librarian.transfers.base import Item, Job
 from librarian.transfers.rsync import RsyncEngine
 from librarian.transfers.rsync_run import Ssh
 
-async def main(key, hosts, folder, address, staging, token, source):
+async def main(ends, key, hosts, folder, address, staging, token, source):
     engine = RsyncEngine(Ssh(key_file=Path(key), known_hosts_file=Path(hosts)), folder=Path(folder))
     item = Item(uuid="u", token=Token(token), source=Path(source), kind=Kind.FILE, size=1048576)
     job = Job(peer=SiteName("nersc"), store=StoreName("fast"), address=address, staging=staging, items=(item,),
               rate_limit=20000)
     await engine.submit(job, "key")
-    await asyncio.sleep(3600)
+    payload = Path(staging, token, "payload")
+    while not payload.exists():
+        await asyncio.sleep(0.01)
+    if ends == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.execvp("sleep", ["sleep", "3600"])
 
 asyncio.run(main(*sys.argv[1:]))
 """
@@ -268,16 +272,17 @@ async def test_a_cancelled_run_is_gone_with_its_ssh(road, tmp_path):
     assert list((tmp_path / "links").iterdir()) == []
 
 
-async def test_nothing_of_it_survives_a_killed_process_and_the_next_one_goes_on(road, server, tmp_path):
+@pytest.mark.parametrize("ends", ["killed", "began anew"])
+async def test_nothing_of_it_survives_its_process_and_the_next_one_goes_on(road, server, tmp_path, ends):
     item = road.has_file("one", bytes(range(256)) * 4096)
     ssh, links = server.ssh, tmp_path / "links"
     given = (ssh.key_file, ssh.known_hosts_file, links, road.address, road.staging, item.token, item.source)
-    process = subprocess.Popen([sys.executable, "-c", SENDER, *map(os.fspath, given)])
-    await has_begun(road, item)
+    process = subprocess.Popen([sys.executable, "-c", SENDER, ends, *map(os.fspath, given)])
 
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    await has_begun(road, item)
     await are_gone(links)
+    process.kill()
+    process.wait()
     progress = await road.ends(await road.engine.submit(road.job, "key"))
 
     assert progress.phase is Phase.SUCCEEDED

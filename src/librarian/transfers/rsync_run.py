@@ -105,8 +105,9 @@ class Run:
 async def _run(command: Sequence[str], *, on_output: Callable[[bytes], None]) -> Ending:
     """Run *command* to its end; when we are cancelled, so is it, with whatever it started."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *command),
-        stdin=asyncio.subprocess.DEVNULL,
+        *(sys.executable, "-I", "-S", str(LEASH), *command),
+        # Nothing is ever written: that it is open says that we are there.
+        stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         # English, since it is read; and nothing that would change what rsync or ssh do.
