@@ -28,8 +28,13 @@ NAME = "2026/11/book"
 MEMBERS = [f"{NAME}/{member}" for member in ("flags", "header", "visdata")]
 
 
-@pytest.mark.parametrize("loss", ["kill", "power"])
-@pytest.mark.parametrize(("step", "where"), STEPS)
+#: Steps at which one site knows what the other does not: there both are killed as well.
+TELLING = ("offer sent", "directory made", "delivered without notice", "recorded but not answered")
+CASES = [(step, where, loss) for step, where in STEPS for loss in ("kill", "power")]
+CASES += [(step, where, "kill both") for step, where in STEPS if step in TELLING]
+
+
+@pytest.mark.parametrize(("step", "where", "loss"), CASES)
 async def test_a_clone_survives_losing_a_site(new_site, book, step, where, loss):
     sites = {
         name: new_site(name, has_disk=loss == "power" and name == where, rules=RULE if name == "chajnantor" else "")
@@ -48,8 +53,10 @@ async def test_a_clone_survives_losing_a_site(new_site, book, step, where, loss)
         await client.upload(book, NAME)
 
         assert await sites[where].stopped(fifo) == step
-        sites[where].cut_power() if loss == "power" else sites[where].kill()
-        sites[where].start()
+        lost = list(sites.values()) if loss == "kill both" else [sites[where]]
+        for site in lost:
+            site.cut_power() if loss == "power" else site.kill()
+            site.start()
 
         async def is_known_at_the_source() -> bool:
             return bool((await client.describe(NAME)).remote_instances)
