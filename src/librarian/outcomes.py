@@ -70,6 +70,8 @@ async def record_failures(tx: Transaction, peer: Peer, failed: Sequence[Failed],
 
     Returns when the first of them is to be tried again.
     """
+    if not failed:
+        return None
     dues = await tx.copies_due.of_files([each.file_id for each in failed])
     owed = {due.file_id: due for due in dues if due.peer == peer.name}
     turns: list[Turn] = []

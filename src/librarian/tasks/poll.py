@@ -18,7 +18,7 @@ from librarian.timing import utc_now
 from librarian.transfers.base import Phase, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from librarian.catalog.records import Batch, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
@@ -190,6 +190,12 @@ class Poll(Task[Question, dict[str, Progress]]):
         failed = {t.uuid: t for t in ongoing if not has_succeeded or t.uuid in progress.failed_items}
         delivered = [t for t in ongoing if t.uuid not in failed]
         await self._stage(tx, peer, batch, delivered)
+        if failed:
+            await self._failed(tx, peer, batch, progress, failed)
+
+    async def _failed(
+        self, tx: Transaction, peer: Peer, batch: Batch, progress: Progress, failed: Mapping[str, Outgoing]
+    ) -> None:
         usable = [store.name for store in self.site.stores if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in failed.values()], among=usable)
         for suspect in (failed[uuid] for uuid in progress.suspects if uuid in failed):
