@@ -214,11 +214,20 @@ async def acquaint(sender: Party, receiver: Party, *, both: bool = False, url: s
     await receiver.knows(sender)
 
 
+async def pair(inviter: Party, joiner: Party, *, direction: str = "send") -> str:
+    """*inviter* invites, *joiner* joins; the token."""
+    invited = await inviter.live.call("POST", "/api/v1/invitations", body={"name": joiner.name, "direction": direction})
+    assert invited.status == 201, invited.raw
+    joined = await joiner.live.call("POST", "/api/v1/pairings", body={"token": invited.json["token"]})
+    assert joined.status == 200, joined.raw
+    return invited.json["token"]
+
+
 async def close_in(site: Party, *, towards: Party) -> None:
     """From now on *towards*, which knows *site*, cannot call it: *site* fetches what waits for it there."""
     async with towards.site.catalog.begin() as tx:
         peer = await tx.peers.get(site.name)
-        secret = await tx.peers.secret_of(peer.id)
+        secret, _ = await tx.peers.secrets_of(peer.id)
         await tx.peers.reach_at(peer.id, url="http://127.0.0.1:9", username=peer.username, secret=secret)
         await tx.peers.reach_by(peer.id, Reach.POLL, is_fetched=False)
     await towards.site.neighbours.forget(site.name)

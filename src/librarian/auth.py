@@ -23,6 +23,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
 from librarian.catalog.records import Account, Happening
+from librarian.catalog.records import Login as KnownLogin
 from librarian.doors import Addresses, Throttle
 from librarian.errors import BadName, BadRequest, Forbidden, Throttled, Unauthenticated
 from librarian.guard import forbid_io_in_transaction
@@ -216,26 +217,37 @@ class Doorkeeper:
                 self._throttle.check(address=address, account=name)
             changes = self._changes
             found = await self._look_up(name)
-            is_right = await self._matches(found[1] if found else None, password)
-        if found is None or not is_right or not found[0].is_enabled:
+            account = found.account if found and await self._matches(found.password_hash, password) else None
+            if found is None:
+                await self._matches(None, password)
+            elif account is None and found.next_hash and await self._matches(found.next_hash, password):
+                account = await self._promote(name, found.next_hash)
+                changes = self._changes
+        if account is None or not account.is_enabled:
             self._throttle.failed(address=address, account=name)
             raise Unauthenticated(
                 "the name or the password is wrong", remedy="Check both, and that the account is enabled."
             )
-        account = found[0]
         self._throttle.succeeded(address=address, account=name)
         if changes == self._changes:
             mac = self._mac(name, password, account.version)
             self._logins[name] = _Login(mac, account, self._clock() + LOGIN_SECONDS)
         return account
 
-    async def _look_up(self, name: str) -> tuple[Account, str] | None:
+    async def _promote(self, name: str, next_hash: str) -> Account | None:
+        """The next password of an account was used: the one before it ends."""
+        async with self._catalog.begin() as tx:
+            account = await tx.accounts.promote(name, next_hash=next_hash)
+        self.forget(name)
+        return account
+
+    async def _look_up(self, name: str) -> KnownLogin | None:
         try:
             parsed = AccountName(name)
         except BadName:
             return None
         async with self._catalog.read() as tx:
-            return await tx.accounts.with_hash(parsed)
+            return await tx.accounts.login_of(parsed)
 
     async def _matches(self, password_hash: str | None, password: str) -> bool:
         """Whether *password* has the hash; without one the same time passes and the answer is no."""

@@ -13,11 +13,13 @@ from pydantic import ValidationError
 from pydantic_core import to_json
 
 import librarian
-from librarian import auth, guard, notices, verdicts
+from librarian import auth, guard, notices, probing, verdicts
 from librarian.errors import BadRequest, DatabaseUnavailable, Forbidden, LibrarianError, OwnedElsewhere
 from librarian.peers import SOON
 from librarian.states import Role
+from librarian.timing import utc_now
 from librarian.wire.base import PROTOCOL
+from librarian.wire.checkup import CalledBack
 from librarian.wire.clones import (
     AskStates,
     CloneState,
@@ -27,7 +29,7 @@ from librarian.wire.clones import (
     OfferClones,
     Verdicts,
 )
-from librarian.wire.inbox import NOTICES, OFFER, SITE, STATES, A, InboxAnswer, Q
+from librarian.wire.inbox import NOTICES, OFFER, PROBE, PROBE_READ, SITE, STATES, A, InboxAnswer, Q
 from librarian.wire.problems import Problem
 from librarian.wire.site import SiteDescription
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from librarian.catalog.records import Account, Incoming, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
     from librarian.site import Site
+    from librarian.wire.checkup import AskCallback, AskProbe, AskProbeRead, ProbeRead, ProbeStaged
     from librarian.wire.inbox import InboxItem, Topic
     from librarian.wire.peers import AskSite
 
@@ -145,6 +148,7 @@ async def describe_site(site: Site, account: Account) -> SiteDescription:
         uuid=uuid,
         version=librarian.__version__,
         protocol=PROTOCOL,
+        now=utc_now(),
         account=account.name,
         roles=sorted(account.roles),
         entry_points=entry_points if sees_entry_points else [],
@@ -155,6 +159,31 @@ async def _tell_site(site: Site, account: Account, _: AskSite) -> SiteDescriptio
     async with site.catalog.read() as tx:
         await peer_of(tx, site, account)
     return await describe_site(site, account)
+
+
+async def call_back(site: Site, account: Account, _: AskCallback) -> CalledBack:
+    """Call the one who asks, with our password there."""
+    async with site.catalog.read() as tx:
+        peer = await peer_of(tx, site, account)
+    try:
+        await site.neighbours.look_again(peer.name)
+    except LibrarianError as error:
+        return CalledBack(works=False, reason=error.message, remedy=error.remedy)
+    return CalledBack(works=True)
+
+
+async def stage_probe(site: Site, account: Account, asked: AskProbe) -> ProbeStaged:
+    """Make staging for a probe of the one who asks."""
+    async with site.catalog.read() as tx:
+        peer = await peer_of(tx, site, account)
+    return await probing.stage(site, peer, asked)
+
+
+async def read_probe(site: Site, account: Account, asked: AskProbeRead) -> ProbeRead:
+    """Read and remove a probe of the one who asks."""
+    async with site.catalog.read() as tx:
+        peer = await peer_of(tx, site, account)
+    return await probing.read(site, peer, asked)
 
 
 @dataclass(frozen=True)
@@ -186,6 +215,8 @@ _EARS: Final = {
         _Ear(NOTICES, PEERS, take_notices),
         _Ear(STATES, PEERS, tell_states),
         _Ear(SITE, PEERS, _tell_site),
+        _Ear(PROBE, SENDERS, stage_probe),
+        _Ear(PROBE_READ, SENDERS, read_probe),
     )
 }
 

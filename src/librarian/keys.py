@@ -1,16 +1,21 @@
-"""Keys: what encrypts the secrets that rest in the catalog."""
+"""Keys: what encrypts the secrets that rest in the catalog, and what a site signs with."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import stat
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from librarian.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -65,3 +70,42 @@ def _read_keys(key_file: Path) -> list[bytes]:
     if not keys:
         raise ConfigurationError(f"{key_file} is empty", remedy="Restore it, or remove it and add every peer again.")
     return keys
+
+
+class SigningKey:
+    """An ed25519 key: by it a site shows that it is the same as before."""
+
+    def __init__(self, text: str) -> None:
+        self._key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(text))
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.public})"
+
+    @staticmethod
+    def mint() -> str:
+        """The text of a new key."""
+        return base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
+
+    @property
+    def public(self) -> str:
+        """What others need to verify what we sign, in Base64."""
+        return base64.b64encode(self._key.public_key().public_bytes_raw()).decode()
+
+    def sign(self, *parts: str) -> str:
+        """Our signature of *parts*, in Base64."""
+        return base64.b64encode(self._key.sign(_joined(parts))).decode()
+
+
+def is_signed(signature: str, *parts: str, public_key: str) -> bool:
+    """Whether *signature* is that of *parts* by the owner of *public_key*."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
+        key.verify(base64.b64decode(signature, validate=True), _joined(parts))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def _joined(parts: Sequence[str]) -> bytes:
+    # JSON, so that no two lists of parts are signed alike.
+    return json.dumps(parts, ensure_ascii=False).encode("utf-8", "surrogatepass")

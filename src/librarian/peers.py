@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
@@ -19,12 +20,14 @@ from librarian import entry_points
 from librarian.client.address import Address
 from librarian.client.answers import LISTING_BYTES, error_of, read_answer
 from librarian.client.connection import Connection
-from librarian.errors import LibrarianError, PeerUnavailable
+from librarian.errors import BadRequest, LibrarianError, PeerUnavailable, Unauthenticated
 from librarian.guard import forbid_io_in_transaction
 from librarian.keys import Secrets
 from librarian.mailboxes import Mailboxes
+from librarian.settings import is_loopback
 from librarian.states import Reach
 from librarian.timing import retry_delay, utc_now
+from librarian.wire.checkup import AskCallback, AskProbe, AskProbeRead
 from librarian.wire.clones import (
     LATEST_EPOCH,
     AskContent,
@@ -38,9 +41,13 @@ from librarian.wire.clones import (
     Verdicts,
 )
 from librarian.wire.inbox import (
+    CALLBACK,
+    CREDENTIALS,
     INBOX_SECONDS,
     NOTICES,
     OFFER,
+    PROBE,
+    PROBE_READ,
     SITE,
     STATES,
     A,
@@ -60,7 +67,9 @@ if TYPE_CHECKING:
 
     from librarian.catalog.database import Catalog
     from librarian.catalog.records import Peer
-    from librarian.names import SiteName, Token
+    from librarian.names import SiteName, StoreName, Token
+    from librarian.wire.checkup import CalledBack, ProbeRead, ProbeStaged
+    from librarian.wire.peers import Credentials, CredentialsTaken
 
 #: No rest after failed calls is longer: one request a minute costs nothing, and a link that returns is used at once.
 LONGEST_REST: Final = timedelta(minutes=1)
@@ -199,6 +208,22 @@ class Neighbours:
         """Ask which states transfers between us have with *peer*."""
         return await self._ask(peer, STATES, question)
 
+    async def tell_credentials(self, peer: SiteName, said: Credentials) -> CredentialsTaken:
+        """Propose new passwords to *peer*, over the line that knows the present one."""
+        return await self._ask(peer, CREDENTIALS, said)
+
+    async def ask_callback(self, peer: SiteName) -> CalledBack:
+        """Let *peer* call us, and say whether that worked."""
+        return await self._ask(peer, CALLBACK, AskCallback())
+
+    async def ask_probe(self, peer: SiteName, store: StoreName, *, size: int) -> ProbeStaged:
+        """Let *peer* make staging for a probe of *size* bytes on its *store*."""
+        return await self._ask(peer, PROBE, AskProbe(store=store, size=size))
+
+    async def read_probe(self, peer: SiteName, token: str) -> ProbeRead:
+        """Let *peer* read and remove the probe that was brought under *token*."""
+        return await self._ask(peer, PROBE_READ, AskProbeRead(token=token))
+
     async def _ask(self, peer: SiteName, topic: Topic[Q, A], question: Q) -> A:
         """Say *question* to *peer*: by a call, or, where we cannot call it, through its inbox here."""
         forbid_io_in_transaction("ask a peer")
@@ -304,14 +329,32 @@ class Neighbours:
                     f"{peer} cannot be called from here; it fetches what waits for it",
                     remedy="Use an engine that needs no call to it, such as 'globus' or 'local'.",
                 )
-            secret = await tx.peers.secret_of(known.id)
+            secret, prepared = await tx.peers.secrets_of(known.id)
             authority = await tx.peers.authority_of(known.id)
+        line = None if prepared is None else await self._try(known, prepared, authority=authority)
+        self._lines[peer] = line or await self._connect(known, secret, authority=authority)
+        return self._lines[peer]
+
+    async def _connect(self, peer: Peer, secret: bytes, *, authority: str | None) -> Connection:
         password = self.secrets.decrypt(secret)
-        address = Address.parse(known.url, user=known.username, password=password, authority=authority)
+        address = Address.parse(peer.url, user=peer.username, password=password, authority=authority)
         connection = Connection(address, patience=timedelta(0), connections=CONNECTIONS)
         await connection.__aenter__()
-        self._lines[peer] = connection
         return connection
+
+    async def _try(self, peer: Peer, prepared: bytes, *, authority: str | None) -> Connection | None:
+        """A connection with the password that is to be the next; None when *peer* does not know it (yet)."""
+        line = await self._connect(peer, prepared, authority=authority)
+        try:
+            await line.request("GET", SITE.path, answer=OfferedSite, silence=SILENCE)
+        except LibrarianError as error:
+            await line.close()
+            if isinstance(error, Unauthenticated):
+                return None
+            raise
+        async with self._catalog.begin() as tx:
+            await tx.peers.promote_secret(peer.id, prepared)
+        return line
 
 
 def read_inbox_answer(answer: InboxAnswer, kind: type[A], *, peer: SiteName) -> A:
@@ -319,3 +362,19 @@ def read_inbox_answer(answer: InboxAnswer, kind: type[A], *, peer: SiteName) -> 
     if answer.problem is not None:
         raise error_of(answer.problem, status=400)
     return read_answer(to_json(answer.body), TypeAdapter(kind), url=f"{peer}, by our inbox,")
+
+
+def require_tls(url: str, *, allow_plaintext: bool) -> None:
+    """Passwords and data must not cross a network in the clear, unless the settings say so in so many words.
+
+    Raises
+    ------
+    BadRequest
+        *url* is neither https nor loopback, and the word was not said.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not (allow_plaintext or is_loopback(parts.hostname or "")):
+        raise BadRequest(
+            f"{url} is neither https nor loopback, and our password there would travel in the clear",
+            remedy="Give the peer's https URL, or say 'allow_plaintext = true' in the settings if that is meant.",
+        )

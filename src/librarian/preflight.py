@@ -100,7 +100,7 @@ def _look(
         return Look(
             engine=name,
             why_not=f"no entry point of the store '{destination}' at {peer.name} is pinned",
-            remedy=f"{_OFFER[name]}; then run 'peer add' again here, which pins what it offers.",
+            remedy=f"{_OFFER[name]}; then run here: peer check {peer.name} --accept",
         )
     if name == "http" and peer.reach is Reach.POLL:
         return Look(

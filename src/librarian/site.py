@@ -69,6 +69,8 @@ class Site:
     news: News[Incoming] = field(default_factory=News)
     pulses: Pulses = field(default_factory=Pulses)
     meters: Meters = field(default_factory=Meters)
+    #: What we answer to while we use an invitation: its inviter calls back.
+    knocks: set[str] = field(default_factory=set)
     writers: Writers = field(default_factory=Writers)
 
 

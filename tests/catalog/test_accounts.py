@@ -29,12 +29,12 @@ async def test_a_created_account_is_enabled_and_found(catalog):
 
     async with catalog.read() as tx:
         found = await tx.accounts.get("ana")
-        with_hash = await tx.accounts.with_hash("ana")
+        login = await tx.accounts.login_of("ana")
 
     assert found == created
     assert found.roles == {Role.READER, Role.CALLBACK}
     assert found.is_enabled
-    assert with_hash == (created, "$hash")
+    assert (login.account, login.password_hash, login.next_hash) == (created, "$hash", None)
 
 
 async def test_accounts_are_listed_by_name(catalog):
@@ -66,7 +66,7 @@ async def test_an_unknown_account_is_not_found(catalog):
     async with catalog.read() as tx:
         with pytest.raises(NotFound):
             await tx.accounts.get("nobody")
-        assert await tx.accounts.with_hash("nobody") is None
+        assert await tx.accounts.login_of("nobody") is None
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ async def test_a_change_leaves_the_rest_as_it_was(catalog):
 
     async with catalog.begin() as tx:
         await tx.accounts.change("ana", is_enabled=False)
-        account, password_hash = await tx.accounts.with_hash("ana")
+        login = await tx.accounts.login_of("ana")
 
-    assert (account.roles, account.is_enabled, password_hash) == (READER, False, "$hash")
+    assert (login.account.roles, login.account.is_enabled, login.password_hash) == (READER, False, "$hash")
 
 
 @pytest.mark.parametrize("change", [{"roles": READER}, {"is_enabled": False}], ids=["demoted", "disabled"])

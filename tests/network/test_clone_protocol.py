@@ -357,3 +357,39 @@ async def test_what_has_arrived_is_told_to_its_sender_alone(receiver):
 
     assert mine.json["contents"] == [{"token": verdict["token"], "members": [{"path": None, "size": 2}]}]
     assert theirs.json == {"contents": []}
+
+
+async def test_a_probe_is_read_by_the_peer_that_asked_for_it_alone(receiver):
+    staged = await receiver.live.call(
+        "POST", "/api/v1/clones/probe", user="chajnantor", body={"store": "fast", "size": 10}
+    )
+    question = {"token": staged.json["token"]}
+
+    strangers = await receiver.live.call("POST", "/api/v1/clones/probe/read", user="princeton", body=question)
+    own = await receiver.live.call("POST", "/api/v1/clones/probe/read", user="chajnantor", body=question)
+    again = await receiver.live.call("POST", "/api/v1/clones/probe/read", user="chajnantor", body=question)
+
+    assert (strangers.status, own.status, again.status) == (404, 200, 404)
+    assert own.json["is_removed"] is True
+
+
+async def test_what_a_newer_peer_adds_to_its_words_is_tolerated(receiver):
+    clone = a_clone("one", of_a_newer_release={"a": [1]})
+    (verdict,) = await offer(receiver, clone)
+    notice = a_notice(1, clone, of_a_newer_release=True)
+
+    told = await tell(receiver, notice)
+    asked = await receiver.live.call(
+        "POST", "/api/v1/clones/states", user="chajnantor", body={"offered": [clone["uuid"]], "more": "x"}
+    )
+
+    assert (verdict["verdict"], told, asked.status) == ("accepted", ["applied"], 200)
+
+
+async def test_a_word_in_another_protocol_is_refused_with_both_versions(receiver):
+    reply = await receiver.live.call(
+        "POST", "/api/v1/clones/states", user="chajnantor", body={}, headers={"Librarian-Protocol": "7"}
+    )
+
+    assert (reply.status, reply.json["code"], reply.json["details"]) == (400, "protocol_mismatch", {"protocol": 1})
+    assert "speaks protocol 1, the request is in '7'" in reply.json["message"]

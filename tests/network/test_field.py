@@ -187,7 +187,7 @@ async def test_no_password_of_a_peer_stands_in_a_catalog_or_in_what_is_shown(url
         shown = await sender.live.call("GET", "/api/v1/peers")
         async with sender.site.catalog.read() as tx:
             peer = await tx.peers.get("nersc")
-            kept = await tx.peers.secret_of(peer.id)
+            kept, _ = await tx.peers.secrets_of(peer.id)
 
     secret = password_of("chajnantor")
     assert secret.encode() not in kept

@@ -258,7 +258,7 @@ async def test_what_is_no_place_for_ssh_is_never_handed_to_it(road, address, sta
 
     held = await road.until(await road.starts(), Phase.HELD)
 
-    assert "peer add" in held.remedy
+    assert "peer check" in held.remedy
 
 
 async def test_a_cancelled_run_is_gone_with_its_ssh(road, tmp_path):

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 import logging
 import multiprocessing
+from datetime import timedelta
 
 import pytest
 import schemathesis
@@ -87,7 +88,7 @@ async def _serve(database_url, folder, pipe):
                 accepts=[""],
                 entry_points=[],
             )
-        async with Supervisor(site, all_tasks(site)), served(site) as live:
+        async with Supervisor(site, all_tasks(site)), served(site, inbox_wait=timedelta(0)) as live:
             body = {"name": "open/book", "size": 10, "kind": "book"}
             opened = await live.call("POST", "/api/v1/uploads", user=PEER, body=body)
             await _upload(live, FILE, b"0123456789")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from librarian.admin import flows
+from librarian.admin import checkup, flows, pairing
 from librarian.admin.arguments import STDIN, PasswordFile, checked, read_authority, read_secret
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
@@ -123,6 +123,10 @@ async def disable(context: typer.Context, name: Name, as_json: AsJson = False) -
     await _switch(context, name, is_enabled=False, as_json=as_json)
 
 
+app.command("invite")(pairing.invite)
+app.command("check")(checkup.check)
+app.command("join")(pairing.join)
+app.command("rotate")(pairing.rotate)
 app.command("pause")(flows.pause)
 app.command("resume")(flows.resume)
 app.command("drain")(flows.drain)

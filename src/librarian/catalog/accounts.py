@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from librarian.catalog.records import Account
+from librarian.catalog.records import Account, Login
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import AccountRow
 from librarian.errors import Conflict, NotFound
@@ -75,11 +75,38 @@ class Accounts(Repository):
         row = (await self._connection.execute(select(*_COLUMNS).where(AccountRow.name == name))).first()
         return None if row is None else _account(row._mapping)
 
-    async def with_hash(self, name: str) -> tuple[Account, str] | None:
-        """The account called *name* and the hash of its password, for the doorkeeper alone."""
-        statement = select(*_COLUMNS, AccountRow.password_hash).where(AccountRow.name == name)
+    async def login_of(self, name: str) -> Login | None:
+        """The account called *name* and the hashes of its passwords, for the doorkeeper alone."""
+        statement = select(*_COLUMNS, AccountRow.password_hash, AccountRow.next_hash).where(AccountRow.name == name)
         row = (await self._connection.execute(statement)).first()
-        return None if row is None else (_account(row._mapping), str(row.password_hash))
+        if row is None:
+            return None
+        return Login(account=_account(row._mapping), password_hash=row.password_hash, next_hash=row.next_hash)
+
+    async def prepare(self, name: str, *, next_hash: str) -> None:
+        """Let another password of the account *name* be valid beside the one it has.
+
+        Raises
+        ------
+        NotFound
+            There is no such account.
+        """
+        account = await self.get(name)
+        await self._connection.execute(
+            update(AccountRow).where(AccountRow.id == account.id).values(next_hash=next_hash)
+        )
+
+    async def promote(self, name: str, *, next_hash: str) -> Account | None:
+        """The prepared password was seen to work: it is the only one from now on. None: there is another."""
+        row = (
+            await self._connection.execute(
+                update(AccountRow)
+                .where(AccountRow.name == name, AccountRow.next_hash == next_hash)
+                .values(password_hash=next_hash, next_hash=None, version=AccountRow.version + 1)
+                .returning(*_COLUMNS)
+            )
+        ).first()
+        return None if row is None else _account(row._mapping)
 
     async def create(self, name: AccountName, *, password_hash: str, roles: frozenset[Role]) -> Account:
         """Write a new account, enabled.
@@ -133,7 +160,7 @@ class Accounts(Repository):
         if roles is not None:
             values["roles"] = _pack_roles(roles)
         if password_hash is not None:
-            values["password_hash"] = password_hash
+            values |= {"password_hash": password_hash, "next_hash": None}
         if is_enabled is not None:
             values["is_enabled"] = is_enabled
         await self._connection.execute(update(AccountRow).where(AccountRow.id == before.id).values(values))

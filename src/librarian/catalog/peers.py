@@ -134,12 +134,31 @@ class Peers(Repository):
         found = await self._connection.scalars(select(PeerRow.id).where(PeerRow.is_enabled, PeerRow.is_fetched))
         return tuple(PeerId(peer) for peer in found)
 
-    async def secret_of(self, peer: PeerId) -> bytes:
-        """Our encrypted password at *peer*; raises NotFound."""
-        secret = await self._connection.scalar(select(PeerRow.secret).where(PeerRow.id == peer))
-        if secret is None:
+    async def secrets_of(self, peer: PeerId) -> tuple[bytes, bytes | None]:
+        """Our encrypted password at *peer*, and the next one where one is prepared; raises NotFound."""
+        row = (
+            await self._connection.execute(select(PeerRow.secret, PeerRow.next_secret).where(PeerRow.id == peer))
+        ).first()
+        if row is None:
             raise NotFound(f"no peer has the id {peer}")
-        return bytes(secret)
+        return bytes(row.secret), None if row.next_secret is None else bytes(row.next_secret)
+
+    async def prepare_secret(self, peer: PeerId, secret: bytes | None) -> None:
+        """Our next password at *peer*, encrypted, to be tried before the one that we have; None: there is none."""
+        await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(next_secret=secret))
+
+    async def promote_secret(self, peer: PeerId, secret: bytes) -> None:
+        """The prepared password was seen to work at *peer*. A repeat does nothing."""
+        await self._connection.execute(
+            update(PeerRow)
+            .where(PeerRow.id == peer, PeerRow.next_secret == secret)
+            .values(secret=secret, next_secret=None)
+        )
+
+    async def public_key_of(self, name: str) -> str | None:
+        """The key by which the peer *name* signs, where it is known."""
+        key: str | None = await self._connection.scalar(select(PeerRow.public_key).where(PeerRow.name == name))
+        return key
 
     async def authority_of(self, peer: PeerId) -> str | None:
         """PEM of the authority that *peer*'s certificate must come from; None: one that this machine trusts."""
@@ -201,7 +220,7 @@ class Peers(Repository):
         await self._connection.execute(
             update(PeerRow)
             .where(PeerRow.id == peer)
-            .values(url=url, username=username, secret=secret, held_because=None)
+            .values(url=url, username=username, secret=secret, next_secret=None, held_because=None)
         )
 
     async def reach_by(self, peer: PeerId, reach: Reach, *, is_fetched: bool) -> None:
@@ -209,6 +228,10 @@ class Peers(Repository):
         await self._connection.execute(
             update(PeerRow).where(PeerRow.id == peer).values(reach=reach, is_fetched=is_fetched)
         )
+
+    async def learn_key(self, peer: PeerId, public_key: str) -> None:
+        """Pin the key by which *peer* signs."""
+        await self._connection.execute(update(PeerRow).where(PeerRow.id == peer).values(public_key=public_key))
 
     async def accept_from(self, peer: PeerId, prefixes: Sequence[str]) -> None:
         """Replace the name prefixes that we accept from *peer*."""

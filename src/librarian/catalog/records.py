@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class Account:
     is_enabled: bool
     version: int
     created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """What an account's password is compared with, for the doorkeeper alone."""
+
+    account: Account
+    password_hash: str = field(repr=False)
+    #: Of a password that takes the place of the other when it is first used.
+    next_hash: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

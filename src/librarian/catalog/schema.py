@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBin
 from sqlalchemy.orm import Mapped, mapped_column
 
 from librarian.catalog.columns import Base, Instant, Name, RowId
+from librarian.catalog.schema_pairing import PairingRow
 from librarian.catalog.schema_peers import OutboxRow, PeerRow, RemoteInstanceRow
 from librarian.catalog.schema_sending import LIVE, BatchRow, CopyDueRow, OutgoingRow, RuleRow
 
@@ -23,6 +24,7 @@ __all__ = [
     "MemberListingRow",
     "OutboxRow",
     "OutgoingRow",
+    "PairingRow",
     "PeerRow",
     "RemoteInstanceRow",
     "RuleRow",
@@ -45,6 +47,8 @@ class SiteRow(Base):
     epoch: Mapped[int] = mapped_column(BigInteger)
     restored_at: Mapped[datetime | None] = mapped_column(Instant)
     restored_why: Mapped[str | None] = mapped_column(Text)
+    #: Our ed25519 key, encrypted; made when it is first needed.
+    signing_key: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class AccountRow(Base):
@@ -54,6 +58,8 @@ class AccountRow(Base):
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     name: Mapped[str] = mapped_column(Name, unique=True)
     password_hash: Mapped[str] = mapped_column(Text)
+    #: Of a password that takes the place of the other when it is first used.
+    next_hash: Mapped[str | None] = mapped_column(Text)
     #: Space-separated, sorted.
     roles: Mapped[str] = mapped_column(Text)
     is_enabled: Mapped[bool] = mapped_column(Boolean)

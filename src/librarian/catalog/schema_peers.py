@@ -22,6 +22,10 @@ class PeerRow(Base):
     secret: Mapped[bytes] = mapped_column(LargeBinary)
     #: PEM of the authority that signed their certificate; null: one that this machine trusts.
     authority: Mapped[str | None] = mapped_column(Text)
+    #: Our next password there, encrypted: it takes the place of the other once it was seen to work.
+    next_secret: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: Its ed25519 key, in Base64; null where the peer was added by hand.
+    public_key: Mapped[str | None] = mapped_column(Text)
     reach: Mapped[str] = mapped_column(Text)
     #: It cannot call us: we fetch what it has to say.
     is_fetched: Mapped[bool] = mapped_column(Boolean, server_default=false())

@@ -50,6 +50,15 @@ class SiteIdentity(Repository):
         )
         return _site(row.one())
 
+    async def signing_key(self) -> bytes | None:
+        """Our encrypted signing key, once there is one."""
+        key: bytes | None = await self._connection.scalar(select(SiteRow.signing_key))
+        return None if key is None else bytes(key)
+
+    async def keep_signing_key(self, key: bytes) -> None:
+        """Write our encrypted signing key, unless there is one."""
+        await self._connection.execute(update(SiteRow).where(SiteRow.signing_key.is_(None)).values(signing_key=key))
+
     async def next_generation(self, *, by: int = 1) -> int:
         """Let the generation grow: by one for a start."""
         counted = await self._connection.execute(

@@ -17,6 +17,7 @@ from librarian.catalog.instances import Instances
 from librarian.catalog.offers import Offers
 from librarian.catalog.outbox import Outbox
 from librarian.catalog.outgoing import OutgoingTransfers
+from librarian.catalog.pairings import Pairings
 from librarian.catalog.peers import Peers
 from librarian.catalog.remote_instances import RemoteInstances
 from librarian.catalog.rules import Rules
@@ -53,6 +54,11 @@ class Transaction:
     def peers(self) -> Peers:
         """Other librarians."""
         return Peers(self._connection, self._dialect)
+
+    @cached_property
+    def pairings(self) -> Pairings:
+        """How sites come to know each other."""
+        return Pairings(self._connection, self._dialect)
 
     @cached_property
     def stores(self) -> StoreRows:

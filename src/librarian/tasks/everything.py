@@ -9,6 +9,7 @@ from librarian.tasks.deliver import Deliver
 from librarian.tasks.fetch import Fetch
 from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.ingest import Ingest
+from librarian.tasks.join import FinishJoins
 from librarian.tasks.poll import Poll
 from librarian.tasks.probe import Probe
 from librarian.tasks.reconcile import Reconcile
@@ -35,4 +36,5 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Deliver(site, site.settings.clones),
         Reconcile(site, site.settings.clones),
         Fetch(site, site.settings.clones),
+        FinishJoins(site),
     ]

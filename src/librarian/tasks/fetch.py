@@ -37,6 +37,7 @@ class Fetch(LaneTask[Errand, int]):
     """
 
     name: ClassVar[str] = "fetch"
+    may_be_cut_off: ClassVar[bool] = True
 
     def __init__(self, site: Site, policy: ClonePolicy | None = None) -> None:
         super().__init__(site, policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, ClassVar, Generic
 
 from librarian.errors import DatabaseUnavailable, LibrarianError, OwnedElsewhere
 from librarian.policies import ClonePolicy
@@ -31,6 +31,9 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
     A lane runs rounds for one peer until nothing is left. A failed call to a peer ends its lane and lets it rest;
     the other lanes go on, and new ones are started while a slow one still runs.
     """
+
+    #: Its lanes mostly wait, and may be cut off anywhere: a spent budget ends them.
+    may_be_cut_off: ClassVar[bool] = False
 
     def __init__(self, site: Site, policy: ClonePolicy | None = None) -> None:
         super().__init__(site)
@@ -75,6 +78,8 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
                 if await self._change(lanes):
                     idle.clear()
                     restless = set(lanes)
+                if budget.is_spent and self.may_be_cut_off:
+                    break
                 for peer in [peer for peer, lane in lanes.items() if lane.done()]:
                     lane = lanes.pop(peer)
                     (restless.discard if peer in restless else idle.add)(peer)

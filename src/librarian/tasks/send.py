@@ -203,7 +203,7 @@ class Send(LaneTask[Offer, Answered]):
         await tx.alerts.raise_alert(
             f"peer:{plan.peer.name}:entry-points",
             message=f"Nothing is sent to {plan.peer.name}: {why}.",
-            remedy="Make sure that the peer was really changed, then run 'peer add' again, which pins those of now.",
+            remedy=f"Make sure that the peer was really changed, then run: peer check {plan.peer.name} --accept",
         )
         await self.give_up(tx, plan, PeerUnavailable(why))
 

@@ -117,7 +117,7 @@ def _parsed(running: Running) -> tuple[SshAddress, SshPath]:
     except BadName as error:
         raise ConfigurationError(
             f"the entry point of {running.job.peer} cannot be used: {error.message}",
-            remedy="Have the peer correct it, then run 'peer add' again, which pins what it offers.",
+            remedy="Have the peer correct it, then run 'peer check' with --accept, which pins what it offers.",
         ) from error
 
 

@@ -6,6 +6,8 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import web
+
 from librarian import hearing
 from librarian.web.clones import LIST_BYTES
 from librarian.web.route import Answer, Call, Route
@@ -14,6 +16,8 @@ from librarian.wire.inbox import Inbox, InboxAnswered, InboxAnswers, InboxQuery
 if TYPE_CHECKING:
     from librarian.wire.inbox import InboxItem
 
+#: How long the inbox waits for news, at most, whatever its reader wants.
+LONGEST_WAIT: Final = web.AppKey("LONGEST_WAIT", timedelta)
 #: A server that goes down does not wait for its readers longer than this.
 _LOOK_UP: Final = timedelta(seconds=1)
 
@@ -23,7 +27,8 @@ async def read_inbox(call: Call[None, InboxQuery]) -> Answer:
     async with call.site.catalog.read() as tx:
         peer = await hearing.peer_of(tx, call.site, call.caller)
     mailbox = call.site.neighbours.mailboxes[peer.name]
-    ends_at = time.monotonic() + call.query.wait
+    patience = min(timedelta(seconds=call.query.wait), call.request.app[LONGEST_WAIT])
+    ends_at = time.monotonic() + patience.total_seconds()
     items: list[InboxItem] = []
     while not items:
         left = timedelta(seconds=max(0.0, ends_at - time.monotonic()))

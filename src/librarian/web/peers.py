@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from librarian import entry_points, replication
 from librarian.catalog.records import Happening
@@ -21,7 +20,7 @@ from librarian.errors import (
     Unauthenticated,
 )
 from librarian.names import SiteName
-from librarian.settings import is_loopback
+from librarian.peers import require_tls
 from librarian.states import Flow, Reach, Role
 from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.web.traffic import traffic_of
@@ -37,7 +36,8 @@ _ADMIN: Final = frozenset({Role.ADMIN})
 _OF_PEERS: Final = frozenset({Role.UPSTREAM, Role.CALLBACK})
 
 
-def _named(call: Call[Body, Query]) -> SiteName:
+def named(call: Call[Body, Query]) -> SiteName:
+    """The peer that the path names; raises NotFound where none could be called that."""
     try:
         return SiteName(call.request.match_info["name"])
     except BadName as error:
@@ -46,6 +46,12 @@ def _named(call: Call[Body, Query]) -> SiteName:
 
 async def _describe(tx: Transaction, site: Site, peer: Peer) -> PeerDescription:
     return _description(site, peer, (await traffic_of(tx, site, [peer]))[peer.id])
+
+
+async def description_of(site: Site, name: SiteName) -> PeerDescription:
+    """The peer called *name*, as this site knows it."""
+    async with site.catalog.read() as tx:
+        return await _describe(tx, site, await tx.peers.get(name))
 
 
 def _description(site: Site, peer: Peer, traffic: Traffic) -> PeerDescription:
@@ -82,8 +88,7 @@ async def list_peers(call: Call[None, None]) -> Answer:
 
 async def show_peer(call: Call[None, None]) -> Answer:
     """One peer."""
-    async with call.site.catalog.read() as tx:
-        return Answer(body=await _describe(tx, call.site, await tx.peers.get(_named(call))))
+    return Answer(body=await description_of(call.site, named(call)))
 
 
 async def put_peer(call: Call[PutPeer, None]) -> Answer:
@@ -93,7 +98,7 @@ async def put_peer(call: Call[PutPeer, None]) -> Answer:
         raise BadRequest(f"{name!r} is this site itself", remedy="A peer is another site.")
     password = body.password.get_secret_value()
     url = Address.parse(body.url).url
-    _require_tls(site, url)
+    require_tls(url, allow_plaintext=site.settings.allow_plaintext)
     authority = await _authority(call, name)
     offered = await _ask(site, url=url, username=body.username, password=password, authority=authority)
     pinned = await _look(name, offered)
@@ -135,19 +140,9 @@ async def _authority(call: Call[PutPeer, None], name: SiteName) -> str | None:
         return None if peer is None else await tx.peers.authority_of(peer.id)
 
 
-def _require_tls(site: Site, url: str) -> None:
-    """Passwords and data must not cross a network in the clear, unless the settings say so in so many words."""
-    parts = urlsplit(url)
-    if parts.scheme == "http" and not (site.settings.allow_plaintext or is_loopback(parts.hostname or "")):
-        raise BadRequest(
-            f"{url} is neither https nor loopback, and our password there would travel in the clear",
-            remedy="Give the peer's https URL, or say 'allow_plaintext = true' in the settings if that is meant.",
-        )
-
-
 async def change_peer(call: Call[ChangePeer, None]) -> Answer:
     """Switch the peer on or off, limit what goes there, change what is accepted, or pin its entry points anew."""
-    name, body, site = _named(call), call.body, call.site
+    name, body, site = named(call), call.body, call.site
     async with site.catalog.read() as tx:
         await tx.peers.get(name)
     pinned = await _look(name, await _ask_again(site, name)) if body.accept_entry_points else None
@@ -192,10 +187,11 @@ async def _limit(tx: Transaction, peer: Peer, call: Call[ChangePeer, None]) -> N
 
 async def remove_peer(call: Call[None, None]) -> Answer:
     """Forget a peer that holds nothing of ours and with which nothing is under way."""
-    name = _named(call)
+    name = named(call)
     async with call.site.catalog.begin() as tx:
         peer = await tx.peers.get(name)
         await tx.peers.remove(peer.id)
+        await tx.pairings.forget(peer.name)
         await _tell(tx, name, call, "peer removed")
     await call.site.neighbours.forget(name)
     return Answer(body=None, status=204)

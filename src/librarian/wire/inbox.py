@@ -8,8 +8,9 @@ from typing import Annotated, Final, Generic, TypeVar
 from pydantic import BaseModel, Field, JsonValue
 
 from librarian.wire.base import BIGGEST, PeerRequest, Query, Response
+from librarian.wire.checkup import AskCallback, AskProbe, AskProbeRead, CalledBack, ProbeRead, ProbeStaged
 from librarian.wire.clones import AskStates, CloneStates, NoticeAnswers, Notices, OfferClones, Verdicts
-from librarian.wire.peers import AskSite, OfferedSite
+from librarian.wire.peers import AskSite, Credentials, CredentialsTaken, OfferedSite
 from librarian.wire.problems import Problem
 
 Q = TypeVar("Q", bound=BaseModel)
@@ -39,6 +40,13 @@ OFFER: Final = Topic("offer", "POST", "/clones", OfferClones, Verdicts)
 NOTICES: Final = Topic("notices", "POST", "/clones/notices", Notices, NoticeAnswers)
 STATES: Final = Topic("states", "POST", "/clones/states", AskStates, CloneStates)
 SITE: Final = Topic("site", "GET", "/site", AskSite, OfferedSite)
+
+
+CREDENTIALS: Final = Topic("credentials", "POST", "/clones/credentials", Credentials, CredentialsTaken)
+
+CALLBACK: Final = Topic("callback", "POST", "/clones/callback", AskCallback, CalledBack)
+PROBE: Final = Topic("probe", "POST", "/clones/probe", AskProbe, ProbeStaged)
+PROBE_READ: Final = Topic("probe_read", "POST", "/clones/probe/read", AskProbeRead, ProbeRead)
 
 
 class InboxQuery(Query):

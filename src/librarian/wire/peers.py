@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from librarian.policies import WindowText
 from librarian.states import Flow, Reach
-from librarian.wire.base import BIGGEST, AccountText, PeerRequest, Request, Response, Secret, SiteText
+from librarian.wire.base import BIGGEST, AccountText, InstantText, PeerRequest, Request, Response, Secret, SiteText
 
 
 class OfferedEntryPoint(Response):
@@ -35,7 +35,33 @@ class OfferedSite(Response):
     name: SiteText
     #: Of our account there; a newer site may have some that we do not know.
     roles: list[str] = Field(default_factory=list, max_length=100)
+    #: Its clock.
+    now: InstantText | None = None
     entry_points: list[OfferedEntryPoint] = Field(default_factory=list, max_length=1000)
+
+
+PeerSecret = Annotated[Secret, Field(min_length=16, max_length=256)]
+
+
+class Credentials(PeerRequest):
+    """From now on these passwords are valid beside those that we have; each ends the other when it is first used."""
+
+    yours: PeerSecret = Field(description="Of your account at our site.")
+    mine: PeerSecret = Field(description="Of our account at yours.")
+
+
+class CredentialsTaken(Response):
+    """Both are written down."""
+
+    is_in_use: bool = Field(description="Ours was seen to work at your site.")
+
+
+class Rotated(Response):
+    """What became of the passwords between a peer and us; the one before is valid until the new one was used."""
+
+    name: str
+    ours_in_use: bool = Field(description="We call the peer with our new password.")
+    theirs_in_use: bool = Field(description="The peer has called us with its new password.")
 
 
 class PinnedEntryPoint(Response):

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from librarian.states import Role
-from librarian.wire.base import Response
+from librarian.wire.base import InstantText, Response
 from librarian.wire.peers import OfferedEntryPoint, PeerTraffic
 from librarian.wire.stores import StoreDescription
 
@@ -20,6 +20,7 @@ class SiteDescription(Response):
     uuid: str
     version: str
     protocol: int = Field(description="Of the Librarian-Protocol header.")
+    now: InstantText = Field(description="By this site's clock.")
     account: str = Field(description="Yours.")
     roles: list[Role] = Field(description="Yours, without those that they include.")
     entry_points: list[OfferedEntryPoint] = Field(

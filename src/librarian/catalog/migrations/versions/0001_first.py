@@ -63,6 +63,7 @@ def upgrade() -> None:
     _alerts()
     _events()
     _files()
+    _pairings()
     _peers()
     _site()
     _stores()
@@ -94,7 +95,8 @@ def _estimates() -> None:
 
 def _accounts() -> None:
     op.create_table("accounts", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
-        sa.Column("password_hash", sa.Text(), nullable=False), sa.Column("roles", sa.Text(), nullable=False),
+        sa.Column("password_hash", sa.Text(), nullable=False),
+        sa.Column("next_hash", sa.Text(), nullable=True), sa.Column("roles", sa.Text(), nullable=False),
         sa.Column("is_enabled", sa.Boolean(), nullable=False), sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False), sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"))
@@ -130,10 +132,22 @@ def _files() -> None:
     op.create_index("files_by_uploader", "files", ["uploader", "created_at", "id"])
 
 
+def _pairings() -> None:
+    op.create_table("pairings", sa.Column("id", ROW_ID, nullable=False),
+        sa.Column("secret_hash", sa.String(length=64), nullable=False), sa.Column("name", NAME, nullable=False),
+        sa.Column("is_ours", sa.Boolean(), nullable=False), sa.Column("direction", sa.Text(), nullable=False),
+        sa.Column("accepts", sa.Text(), nullable=True), sa.Column("authority", sa.Text(), nullable=True),
+        sa.Column("public_key", sa.Text(), nullable=True),
+        sa.Column("terms", sa.LargeBinary(), nullable=True), sa.Column("expires_at", INSTANT, nullable=False),
+        sa.Column("joined_at", INSTANT, nullable=True), sa.Column("created_at", INSTANT, nullable=False),
+        sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("secret_hash"))
+
+
 def _peers() -> None:
     op.create_table("peers", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
         sa.Column("url", sa.Text(), nullable=False), sa.Column("username", sa.Text(), nullable=False),
         sa.Column("secret", sa.LargeBinary(), nullable=False), sa.Column("authority", sa.Text(), nullable=True),
+        sa.Column("next_secret", sa.LargeBinary(), nullable=True), sa.Column("public_key", sa.Text(), nullable=True),
         sa.Column("reach", sa.Text(), nullable=False),
         sa.Column("is_fetched", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("is_enabled", sa.Boolean(), nullable=False), sa.Column("accepts", sa.Text(), nullable=False),
@@ -154,7 +168,8 @@ def _site() -> None:
         sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("name", sa.Text(), nullable=False),
         sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("epoch", sa.BigInteger(), nullable=False), sa.Column("restored_at", INSTANT, nullable=True),
-        sa.Column("restored_why", sa.Text(), nullable=True), sa.PrimaryKeyConstraint("id"))
+        sa.Column("restored_why", sa.Text(), nullable=True),
+        sa.Column("signing_key", sa.LargeBinary(), nullable=True), sa.PrimaryKeyConstraint("id"))
 
 
 def _stores() -> None:
