@@ -6,7 +6,7 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from librarian import guard, hearing
+from librarian import hearing
 from librarian.catalog.records import Happening
 from librarian.errors import CallerError, Conflict, LibrarianError
 from librarian.states import Reach
@@ -36,7 +36,6 @@ async def rotate(site: Site, name: SiteName, *, who: str) -> Rotated:
     await site.neighbours.look_again(name)
     said = Credentials.model_validate({"yours": secrets.token_urlsafe(24), "mine": secrets.token_urlsafe(24)})
     await _prepare(site, peer, ours=said.mine.get_secret_value(), theirs=said.yours.get_secret_value(), who=who)
-    guard.step("passwords prepared")
     try:
         taken = await site.neighbours.tell_credentials(name, said)
     except CallerError:

@@ -19,7 +19,7 @@ from tests.docs.pages import DOCS, TOP, blocks
 
 TUTORIAL = DOCS / "tutorial" / "first-upload.md"
 BACKUP = DOCS / "how-to" / "back-up-and-restore.md"
-CONNECT = DOCS / "how-to" / "connect-two-sites.md"
+PAIR = DOCS / "how-to" / "pair-two-sites.md"
 README = TOP / "README.md"
 PORT = "127.0.0.1:21108"
 #: When a test stops hoping; nothing waits for this to pass.
@@ -211,7 +211,7 @@ def two(tmp_path) -> Iterator[dict[str, User]]:
 def steps(users: dict[str, User]) -> Iterator[tuple[User, str]]:
     """Each block of the how-to with the user whose site stands above it, reaching the other on loopback."""
     at = None
-    for line in re.split(r"(?=^At \w+|^```sh$)", CONNECT.read_text(), flags=re.MULTILINE):
+    for line in re.split(r"(?=^At \w+|^```sh$)", PAIR.read_text(), flags=re.MULTILINE):
         if (named := re.match(r"At (\w+)", line)) is not None:
             at = users[named[1]]
         elif line.startswith("```sh") and at is not None:
@@ -221,18 +221,15 @@ def steps(users: dict[str, User]) -> Iterator[tuple[User, str]]:
             yield at, text
 
 
-def test_two_sites_are_connected_as_the_page_says(two):
+def test_two_sites_are_paired_as_the_page_says(two):
     sender, receiver = two.values()
-    (rule,) = [block.text for block in blocks(CONNECT, "toml")]
+    (rule,) = [block.text for block in blocks(PAIR, "toml")]
     tutorial = [block.text for block in blocks(TUTORIAL, "sh")]
     typed = steps(two)
 
-    for _ in range(2):
-        user, text = next(typed)
-        user.types(text)
-    shutil.copy(receiver.home / "chajnantor.password", sender.home)
-    shutil.copy(sender.home / "nersc.password", receiver.home)
-    added = [user.types(text) for user, text in (next(typed), next(typed))]
+    token = sender.types(next(typed)[1]).strip()
+    joined = receiver.types(re.sub(r"librarian-invitation-\S+", token, next(typed)[1]))
+    found = sender.types(next(typed)[1])
     sender.types(tutorial[1], "unset LIBRARIAN_CONFIG", *tutorial[2:4])
     with (sender.home / "site.toml").open("a") as settings:
         settings.write(rule)
@@ -242,7 +239,8 @@ def test_two_sites_are_connected_as_the_page_says(two):
     show = "until librarian show 2026/11/book-001 | grep nersc; do :; done"
     known = sender.types(tutorial[2], show)
 
-    assert ["Added the peer" in text for text in added] == [True, True]
+    assert "Paired with 'chajnantor'" in joined
+    assert {line.split()[0] for line in found.splitlines()} == {"ok"}
     assert ["can work" in text for text in checked] == [True]
     assert ["everything-to-nersc" in text for text in watched] == [True]
     assert "nersc (fast), attested" in known

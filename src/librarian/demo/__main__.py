@@ -220,7 +220,7 @@ def say_goodbye(sites: Sequence[DemoSite], screen: Screen, *, keep: bool) -> Non
         screen.say(f"Try its API in a browser:  {first.url}/docs  (account demo, the same password)")
         screen.say(f"See the files at {SECOND}:   ls -R {second.store}")
         screen.say(f"Settings, logs, catalogs:  {first.folder.parent}")
-    screen.say("\nNext: docs/tutorial/first-upload.md, then docs/how-to/connect-two-sites.md")
+    screen.say("\nNext: docs/tutorial/first-upload.md, then docs/how-to/pair-two-sites.md")
     if not keep:
         screen.say("Everything is removed again; --keep leaves both sites running.")
 

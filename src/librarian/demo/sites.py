@@ -134,7 +134,7 @@ engines = ["{"http" if globus is None else "globus"}"]
 async def introduce(first: DemoSite, second: DemoSite) -> None:
     """Do what operators do to connect two sites: an account for the other, then where the other is.
 
-    See docs/how-to/connect-two-sites.md for the same in commands.
+    See docs/how-to/pair-two-sites.md for the same in commands.
     """
     async with first.operator() as ours, second.operator() as theirs:
         await asyncio.gather(
