@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from librarian.errors import PeerUnavailable
+from librarian.keys import SigningKey
 from librarian.states import Role
 from librarian.timing import utc_now
 from librarian.wire.pairing import read_token, write_token
@@ -284,7 +285,7 @@ async def test_what_is_said_before_there_are_accounts_must_be_signed(strangers):
         "site": {"name": "nersc"},
         "url": joiner.live.url,
         "knock": "0" * 32,
-        "public_key": "A" * 43 + "=",
+        "public_key": SigningKey(SigningKey.mint()).public,
         "signature": "A" * 86 + "==",
     }
 

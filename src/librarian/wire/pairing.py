@@ -8,11 +8,11 @@ import hashlib
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 
 from librarian.errors import BadName, BadRequest
 from librarian.states import Reach
-from librarian.wire.base import InstantText, PeerRequest, Request, Response, SiteText
+from librarian.wire.base import InstantText, PeerRequest, Request, Response, Secret, SiteText
 from librarian.wire.peers import OfferedSite, PeerSecret
 
 #: What the inviter will do: send files to the other, receive them from it, or both.
@@ -109,7 +109,7 @@ class Invited(Response):
 class Join(Request):
     """Use an invitation."""
 
-    token: SecretStr = Field(max_length=8000)
+    token: Secret = Field(max_length=8000)
     accepts: list[str] | None = Field(
         default=None,
         max_length=1000,
