@@ -171,3 +171,12 @@ async def test_a_copy_that_was_blocked_is_woken_when_a_source_is_seen(tx, owed):
 
     assert woken == 2
     assert await states(tx, owed) == [DueState.BLOCKED, DueState.DUE, DueState.DUE]
+
+
+async def test_a_rule_that_is_switched_off_leaves_nothing_in_quarantine(tx, owed):
+    await fails(tx, failure(owed[0]), most=1)
+    rule = await tx.rules.find("all")
+
+    await tx.copies_due.waive(rule.id)
+
+    assert await totals(tx) == (Tally(files=0, bytes=0), Tally(files=0, bytes=0))
