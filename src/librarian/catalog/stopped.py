@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Update
 
-_IS_QUARANTINED = rows.one_of(CopyDueRow.state, DueState.QUARANTINED)
 _IS_STOPPED = rows.one_of(CopyDueRow.state, DueState.BLOCKED, DueState.QUARANTINED)
+# SQLite uses a partial index only where its condition is repeated.
+_IS_QUARANTINED = and_(_IS_STOPPED, rows.one_of(CopyDueRow.state, DueState.QUARANTINED))
+_IS_BLOCKED = and_(_IS_STOPPED, rows.one_of(CopyDueRow.state, DueState.BLOCKED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,7 @@ class StoppedCopies(Repository):
         if not files:
             return
         chosen = Selection(files=tuple(files))
-        await self._connection.execute(
-            _due_now(rows.one_of(CopyDueRow.state, DueState.BLOCKED), *self._among(chosen)), _given(chosen)
-        )
+        await self._connection.execute(_due_now(_IS_BLOCKED, *self._among(chosen)), _given(chosen))
 
     async def unblock_all(self) -> int:
         """Blocked copies that have a source by now are due; returns how many.
@@ -120,9 +120,7 @@ class StoppedCopies(Repository):
             InstanceRow.presence == Presence.PRESENT,
             InstanceRow.intent == Intent.KEEP,
         )
-        moved = await self._connection.execute(
-            _due_now(rows.one_of(CopyDueRow.state, DueState.BLOCKED), has_source).returning(CopyDueRow.file_id)
-        )
+        moved = await self._connection.execute(_due_now(_IS_BLOCKED, has_source).returning(CopyDueRow.file_id))
         return len(moved.all())
 
     async def page(

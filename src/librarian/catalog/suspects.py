@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import BigInteger, literal_column, select, tuple_, update
 
 from librarian.catalog import rows
 from librarian.catalog.columns import to_micros
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
+#: Added to a store's id, it hides it from SQLite, which would rather walk everything that the store holds.
+_ZERO: Final = literal_column("0", BigInteger())
 _IS_SUSPECT = rows.one_of(InstanceRow.presence, Presence.SUSPECT)
 
 
@@ -57,7 +59,7 @@ class Suspects(Repository):
             update(InstanceRow)
             .where(
                 InstanceRow.file_id.in_(select(doubted.c.file_id)),
-                InstanceRow.store_id.in_(stores),
+                (InstanceRow.store_id + _ZERO).in_(stores),
                 InstanceRow.presence == Presence.PRESENT,
             )
             .values(presence=Presence.SUSPECT)
@@ -80,7 +82,7 @@ class Suspects(Repository):
                 StoreRow.name.label("store"),
             )
             .join(FileRow, FileRow.id == InstanceRow.file_id)
-            .join(StoreRow, StoreRow.id == InstanceRow.store_id)
+            .join(StoreRow, StoreRow.id == InstanceRow.store_id + _ZERO)
             .where(
                 _IS_SUSPECT,
                 StoreRow.name.in_(stores),
