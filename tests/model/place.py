@@ -169,10 +169,6 @@ class Place:
         async with self.site.catalog.read() as tx:
             return [peer.name for peer in await tx.peers.all()]
 
-    async def lanes(self, task: str) -> list[str]:
-        """What *task* works for side by side: each peer, or everything at once."""
-        return await self.peers() if isinstance(self.tasks[task], LaneTask) else [""]
-
     async def begin(self, task: str, lane: str) -> bool:
         """Let *task* claim work for *lane*, unless it has some in hand; whether it has some now."""
         if (task, lane) not in self.doings:
@@ -240,6 +236,13 @@ class Place:
                 while await self.work(task, lane) and task != "poll":
                     rounds += 1
                     assert rounds < MOST_ROUNDS, f"{task} at {self.name} never comes to an end"
+
+    async def jobs(self) -> list[tuple[str, str]]:
+        """The tasks and lanes that have work in hand, or may find some."""
+        if self.site is None:
+            return []
+        found = [(task, lane) for task in TASKS for lane in await self._lanes_with_work(task)]
+        return list(dict.fromkeys([*self.doings, *found]))
 
     async def clean_up(self) -> None:
         """A pass of housekeeping, with a survey."""

@@ -19,7 +19,6 @@ from hypothesis.stateful import (
 
 from librarian.errors import LibrarianError
 from tests.model.engine import Luck
-from tests.model.place import TASKS
 from tests.model.post import Fate
 from tests.model.world import Plan, World, make_template
 
@@ -31,7 +30,7 @@ PLANS = {
     "ring": Plan(("a", "b", "c"), (("a", "b"), ("b", "c"), ("c", "a"))),
 }
 #: (examples, steps): what every run can afford, and what is worth a night.
-PROFILES = {"ci": (8, 25), "deep": (int(os.environ.get("LIBRARIAN_MODEL_EXAMPLES", "300")), 50)}
+PROFILES = {"ci": (10, 25), "deep": (int(os.environ.get("LIBRARIAN_MODEL_EXAMPLES", "300")), 50)}
 EXAMPLES, STEPS = PROFILES[os.environ.get("LIBRARIAN_MODEL", "ci")]
 #: Making a failure small takes minutes: that is for whoever looks into it.
 PHASES = (Phase.generate, Phase.shrink) if "LIBRARIAN_MODEL_SHRINK" in os.environ else (Phase.generate,)
@@ -55,9 +54,16 @@ CONTENTS = (b"truth", b"lie", b"", {"x": b"one", "y": b"two"})
 SPANS = tuple(timedelta(seconds=seconds) for seconds in (1, 30, 130, 700, 4000))
 
 #: How much of a round is done; the rest follows another time, or never.
-PARTS = ("plan", "act", "all", "all", "all")
+PARTS = ("plan", "act", "all", "all", "all", "all")
 
 number = st.integers(0, 7)
+troubles = st.one_of(
+    st.tuples(st.just("bad_luck"), st.lists(st.sampled_from(Luck), min_size=1, max_size=3)),
+    st.tuples(st.just("late_letter"), number),
+    st.tuples(st.just("crash"), st.sampled_from([None, *STEPS_OF_WORK])),
+    st.tuples(st.just("backup"), st.booleans()),
+    st.tuples(st.just("switch"), st.tuples(number, st.booleans())),
+)
 
 
 class Sites(RuleBasedStateMachine):
@@ -97,29 +103,18 @@ class Sites(RuleBasedStateMachine):
                 await self.world.upload(place.name, name, content)
             await place.work("ingest", "")
 
-    @rule(
-        jobs=st.lists(
-            st.tuples(number, st.sampled_from([*TASKS, "housekeeping"]), number, st.sampled_from(PARTS)),
-            min_size=1,
-            max_size=8,
-        )
-    )
-    def work(self, jobs):
-        self.run(self._work(jobs))
+    @rule(picks=st.lists(st.tuples(st.integers(0, 999), st.sampled_from(PARTS)), min_size=1, max_size=12))
+    def work(self, picks):
+        self.run(self._work(picks))
 
-    async def _work(self, jobs):
-        for which, task, lane, part in jobs:
-            place = self.one_of(which)
-            if place.site is None:
-                continue
-            lanes = await place.lanes(task)
-            lane = lanes[lane % len(lanes)]
+    async def _work(self, picks):
+        for pick, part in picks:
+            jobs = [(place, *job) for place in self.world.places.values() for job in await place.jobs()]
+            if not jobs:
+                return
+            place, task, lane = jobs[pick % len(jobs)]
             if await place.begin(task, lane) and part != "plan":
                 await (place.act if part == "act" else place.finish)(task, lane)
-
-    @rule(which=number)
-    def work_on(self, which):
-        self.run(self._work_on([self.one_of(which)]))
 
     @rule()
     def all_work_on(self):
@@ -136,30 +131,39 @@ class Sites(RuleBasedStateMachine):
     def bad_post(self, fates):
         self.world.post.fates.extend(fates)
 
-    @rule(which=number, luck=st.lists(st.sampled_from(Luck), min_size=1, max_size=3))
-    def bad_luck(self, which, luck):
-        engine = self.one_of(which).engine
-        if engine is not None:
-            engine.luck.extend(luck)
+    @rule(which=number, trouble=troubles)
+    def trouble(self, which, trouble):
+        kind, detail = trouble
+        self.run(getattr(self, f"_{kind}")(self.one_of(which), detail))
 
-    @precondition(lambda self: self.world.post.delayed)
-    @rule(which=number)
-    def a_late_letter_comes(self, which):
+    async def _bad_luck(self, place, luck):
+        if place.engine is not None:
+            place.engine.luck.extend(luck)
+
+    async def _late_letter(self, place, which):
         letters = self.world.post.delayed
-        self.run(self._deliver(letters.pop(which % len(letters))))
+        if letters:
+            # Nobody waits for the answer any more, or for a refusal.
+            with contextlib.suppress(LibrarianError):
+                await self.world.post.hand_over(letters.pop(which % len(letters)))
 
-    async def _deliver(self, letter):
-        # Nobody waits for the answer any more, or for a refusal.
-        with contextlib.suppress(LibrarianError):
-            await self.world.post.hand_over(letter)
+    async def _crash(self, place, step):
+        if step is None:
+            await place.restart()
+        else:
+            self.world.post.trap = (place.name, step)
 
-    @rule(which=number)
-    def crash(self, which):
-        self.run(self.one_of(which).restart())
+    async def _backup(self, place, is_put_back):
+        if is_put_back:
+            await self.world.restore(place.name)
+        else:
+            await place.back_up()
 
-    @rule(which=number, step=st.sampled_from(STEPS_OF_WORK))
-    def crash_at(self, which, step):
-        self.world.post.trap = (self.one_of(which).name, step)
+    async def _switch(self, place, switched):
+        peer, is_enabled = switched
+        if place.site is not None:
+            peers = await place.peers()
+            await place.enable(peers[peer % len(peers)], is_enabled=is_enabled)
 
     @precondition(lambda self: any(place.site is None for place in self.world.places.values()))
     @rule()
@@ -170,24 +174,6 @@ class Sites(RuleBasedStateMachine):
         for place in self.world.places.values():
             if place.site is None:
                 await place.open()
-
-    @rule(which=number)
-    def back_up(self, which):
-        self.run(self.one_of(which).back_up())
-
-    @precondition(lambda self: any(place.backups for place in self.world.places.values()))
-    @rule(which=number)
-    def restore(self, which):
-        self.run(self.world.restore(self.one_of(which).name))
-
-    @rule(which=number, is_enabled=st.booleans(), peer=number)
-    def switch_a_peer(self, which, peer, is_enabled):
-        self.run(self._switch(self.one_of(which), peer, is_enabled))
-
-    async def _switch(self, place, peer, is_enabled):
-        if place.site is not None:
-            peers = await place.peers()
-            await place.enable(peers[peer % len(peers)], is_enabled=is_enabled)
 
     @rule(span=st.sampled_from(SPANS))
     def time_passes(self, span):
@@ -214,7 +200,7 @@ class Sites(RuleBasedStateMachine):
             self.runner.close()
 
 
-@pytest.mark.timeout(0 if "LIBRARIAN_MODEL" in os.environ else 180)
+@pytest.mark.timeout(0 if "LIBRARIAN_MODEL" in os.environ else 600)
 @pytest.mark.parametrize("plan", PLANS)
 def test_sites_agree_once_faults_stop(plan, databases, tmp_path):
     catalog = tmp_path / "empty.sqlite"
