@@ -162,6 +162,7 @@ class World:
         try:
             for ledger in self.ledgers.values():
                 ledger.check_quiet()
+                assert not ledger.staged(), f"{ledger.name}: strangers are left in staging"
             for sender, receiver in self.plan.rules:
                 self._check_copies(sender, receiver)
         except AssertionError as error:

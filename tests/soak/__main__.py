@@ -42,13 +42,13 @@ async def opened(folder: Path):
     source.rules = RULE
     source.disk_folder.mkdir(parents=True)
     with small_disk(destination.disk_folder):
-        try:
-            async with tcp_proxy(destination.url) as link:
+        async with tcp_proxy(destination.url) as link:
+            try:
                 await acquaint(source, destination, url=link.url)
                 yield Run(source, destination, link, folder)
-        finally:
-            source.kill()
-            destination.kill()
+            finally:
+                source.kill()
+                destination.kill()
 
 
 def say(words: str) -> None:
