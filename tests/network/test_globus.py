@@ -7,7 +7,7 @@ import pytest
 
 from librarian.settings import CollectionSettings, GlobusSettings
 from librarian.states import TransferState
-from tests.clone_fixtures import Party, acquaint, party, until
+from tests.clone_fixtures import POLICY, Party, acquaint, party, until
 from tests.fakes.globus import FakeGlobus, fake_globus, pointed_at
 
 
@@ -173,6 +173,23 @@ async def test_a_batch_goes_on_after_a_restart_of_the_sender(urls, tmp_path):
                     await sender.knows_copies_at(receiver, ["one"])
 
     assert len(globus.tasks) == 1
+
+
+async def test_a_task_that_globus_gives_up_puts_no_file_into_quarantine(urls, tmp_path):
+    async with fake_globus() as globus:
+        change, once = at_globus(globus, tmp_path / "a"), POLICY.model_copy(update={"quarantine_after": 1})
+        with pointed_at(globus):
+            async with (
+                party(urls[0], tmp_path / "a", "chajnantor", change=change, policy=once) as sender,
+                party(urls[1], tmp_path / "b", "nersc", change=at_globus(globus, tmp_path / "b")) as receiver,
+            ):
+                await acquaint(sender, receiver)
+                await sender.upload({"one": b"one", "two": b"two", "three": b"three"})
+                globus.cue("fails", code="INTERNAL_ERROR", match="/t")
+
+                await sender.replicates_to(receiver, engines=("globus",))
+
+                await sender.knows_copies_at(receiver, ["one", "two", "three"])
 
 
 async def test_what_stands_on_no_collection_goes_by_the_next_engine_of_the_rule(urls, tmp_path):

@@ -201,7 +201,7 @@ async def test_a_batch_of_bad_items_ends(busy):
     assert set(progress.failed_items) == {item.uuid for item in road.items}
 
 
-@pytest.mark.parametrize("code", ["EXPIRED", "CANCELED", "INTERNAL_ERROR", "SOMETHING_NEW"])
+@pytest.mark.parametrize("code", ["CANCELED", "INTERNAL_ERROR", "SOMETHING_NEW"])
 async def test_of_a_task_that_failed_what_has_arrived_is_kept(busy, code):
     road, globus = busy
     globus.cue("fails", code=code, match="/one")
@@ -210,16 +210,28 @@ async def test_of_a_task_that_failed_what_has_arrived_is_kept(busy, code):
 
     assert (progress.phase, set(progress.failed_items)) == (Phase.SUCCEEDED, {road.items[0].uuid})
     assert code in progress.failed_items[road.items[0].uuid]
+    assert progress.given_up == set(progress.failed_items)
 
 
 async def test_a_task_that_failed_with_nothing_done_has_failed(busy):
     road, globus = busy
-    globus.cue("fails", code="EXPIRED")
+    globus.cue("fails", code="INTERNAL_ERROR")
 
     progress = await road.runs()
 
     assert progress.phase is Phase.FAILED
-    assert "EXPIRED" in progress.reason
+    assert "INTERNAL_ERROR" in progress.reason
+    assert progress.given_up == set(progress.failed_items)
+
+
+async def test_a_task_whose_time_is_up_is_followed_by_another(busy):
+    road, globus = busy
+    globus.cue("fails", code="EXPIRED", match="/one")
+
+    progress = await road.runs()
+
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+    assert len(globus.tasks) == 2
 
 
 async def test_a_history_that_was_deleted_does_not_change_how_it_ended(busy):
@@ -234,7 +246,7 @@ async def test_a_history_that_was_deleted_does_not_change_how_it_ended(busy):
 async def test_a_failure_whose_history_was_deleted_fails_every_item(busy):
     road, globus = busy
     globus.cue("forgotten")
-    globus.cue("fails", code="EXPIRED", match="/one")
+    globus.cue("fails", code="INTERNAL_ERROR", match="/one")
 
     progress = await road.runs()
 

@@ -1,6 +1,7 @@
 """What the codes of Globus' events mean to us."""
 
 import json
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from librarian.names import SiteName, StoreName, Token
 from librarian.states import Kind
 from librarian.transfers.base import Item, Job
-from librarian.transfers.globus_documents import Event, TaskNote
-from librarian.transfers.globus_hauls import Collection, Haul, Load, order_of, worst_of
+from librarian.transfers.globus_documents import Event, Skipped, TaskNote
+from librarian.transfers.globus_hauls import Collection, Haul, Load, order_of
 from librarian.transfers.globus_troubles import Trouble, trouble_of
 
 
@@ -49,13 +50,13 @@ def test_a_code_that_nobody_knows_is_passing_trouble():
 def test_of_several_events_the_one_that_asks_most_of_us_counts():
     events = [event("TIMEOUT"), event("NO_SPACE_LEFT"), event("AUTH")]
 
-    trouble, worst = worst_of(events)
+    trouble, worst = a_haul().worst_of(events)
 
     assert (trouble, worst.code) == (Trouble.FULL, "NO_SPACE_LEFT")
 
 
 def test_no_events_are_no_trouble():
-    assert worst_of([]) is None
+    assert a_haul().worst_of([]) is None
 
 
 def test_an_event_about_a_destination_condemns_the_item_with_that_token():
@@ -66,6 +67,26 @@ def test_an_event_about_a_destination_condemns_the_item_with_that_token():
 
     assert (has_condemned, set(haul.failed)) == (True, {"two"})
     assert "at the receiver" in haul.failed["two"]
+
+
+def test_a_receiver_that_lets_nobody_write_is_no_fault_of_an_item():
+    one = a_load("one")
+    haul = a_haul(one)
+    denied = event("PERMISSION_DENIED", one.destination)
+
+    has_condemned = haul.condemn([denied])
+
+    assert (has_condemned, haul.failed) == (False, {})
+    assert haul.worst_of([denied]) == (Trouble.ACCESS, denied)
+
+
+def test_what_was_left_out_fails_the_item_that_it_is_part_of():
+    haul = a_haul(a_load("one"), a_load("one-more"), a_load("two"))
+    skipped = [Skipped(source_path=path, code="FILE_NOT_FOUND") for path in ("/store/one/deep/x", "/store/two")]
+
+    haul.leave_out([*skipped, Skipped(source_path="/elsewhere/one", code="FILE_NOT_FOUND")])
+
+    assert set(haul.failed) == {"one", "two"}
 
 
 def test_an_event_about_a_member_of_a_source_condemns_that_item_alone():
@@ -97,6 +118,15 @@ def test_a_source_that_changed_is_suspect():
     haul.condemn([event("FILE_SIZE_CHANGED", "/store/two")])
 
     assert haul.suspects == {"two"}
+
+
+def test_time_that_a_person_took_is_no_silence():
+    haul = a_haul()
+    haul.progressed_at -= 3600
+
+    haul.wait_for_a_person("it is paused", "Ask.")
+
+    assert (haul.is_held, haul.is_silent(timedelta(minutes=30))) == (True, False)
 
 
 def test_a_task_is_read_from_the_little_that_it_must_say():

@@ -53,6 +53,20 @@ async def test_missing_credentials_are_held_until_somebody_logs_in(busy):
     assert "https://app.globus.org/activity/" in held.remedy
 
 
+async def test_a_receiver_that_may_not_be_written_into_is_held(busy):
+    road, globus = busy
+    globus.cue("item", code="PERMISSION_DENIED", match="/payload")
+    handle = await road.starts()
+
+    held = await road.until(handle, Phase.HELD)
+    (task,) = globus.tasks.values()
+    task.cues.clear()
+    progress = await road.ends(handle)
+
+    assert (progress.phase, progress.failed_items, len(globus.tasks)) == (Phase.SUCCEEDED, {}, 1)
+    assert "write into the receiver" in held.remedy
+
+
 async def test_a_full_destination_is_held_and_goes_on_by_itself(busy):
     road, globus = busy
     globus.cue("full")

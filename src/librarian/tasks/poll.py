@@ -230,7 +230,8 @@ class Poll(Task[Question, dict[str, Progress]]):
 
 def _not_delivered(transfer: Outgoing, batch: Batch, progress: Progress, *, has_source: bool) -> outcomes.Failed:
     # What befalls a whole batch, or a store of ours that is away, is no file's own fault.
-    is_alone = transfer.uuid in progress.failed_items or batch.files == 1
+    has_own_reason = transfer.uuid in progress.failed_items and transfer.uuid not in progress.given_up
+    is_alone = has_own_reason or batch.files == 1
     return outcomes.Failed(
         file_id=transfer.file_id,
         name=transfer.name,

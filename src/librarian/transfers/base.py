@@ -70,6 +70,8 @@ class Progress:
     #: What a person can do about it; where there is something, a person is told.
     remedy: str = ""
     failed_items: Mapping[str, str] = field(default_factory=dict)
+    #: Of the failed items, those that failed because the transfer did: nothing may be wrong with them.
+    given_up: frozenset[str] = frozenset()
     #: Of the failed items, those whose source did not read as it should: that copy of ours may be bad.
     suspects: frozenset[str] = frozenset()
 

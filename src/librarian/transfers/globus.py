@@ -19,7 +19,7 @@ from librarian.errors import Conflict, LibrarianError, PeerUnavailable
 from librarian.states import Kind
 from librarian.timing import retry_delay, utc_now
 from librarian.transfers.base import Phase, Progress, TransferEngine
-from librarian.transfers.globus_hauls import Haul, Order, order_of, worst_of
+from librarian.transfers.globus_hauls import Haul, Order, order_of
 from librarian.transfers.globus_troubles import REMEDIES, Trouble, trouble_of
 
 if TYPE_CHECKING:
@@ -41,12 +41,14 @@ PATIENCE: Final = timedelta(hours=6)
 LONGEST_PAUSE: Final = timedelta(minutes=10)
 #: What Globus calls a task that waits for its turn.
 QUEUED: Final = "Queued"
+#: What Globus calls the end of a task whose time is up.
+EXPIRED: Final = "EXPIRED"
 #: How the reason of a pause begins.
 PAUSED: Final = "an administrator of a collection has paused it"
 #: Tasks for one haul that end early because of some of its items; then the rest fails as well.
 MOST_RESTARTS: Final = 8
 #: How long after a submission to ask early, in seconds: small batches end at once.
-ASK_EARLY: Final = (0.25, 0.5, 1.0, 1.5)
+ASK_EARLY: Final = (0.2, 0.35, 0.5, 0.7, 0.9, 1.2, 1.5)
 #: Tasks of one account that may wait at Globus at once.
 MOST_TASKS: Final = 100
 #: Ended jobs whose results were never asked for; more are forgotten, and their batches submitted again.
@@ -238,7 +240,7 @@ class GlobusEngine(TransferEngine):
                 await self._failed(haul, note)
                 return
             case "INACTIVE":
-                haul.hold(
+                haul.wait_for_a_person(
                     f"Globus waits for credentials: {note.nice_status_text or note.nice_status}",
                     "Log in to the collection, or renew its credentials; the same task goes on.",
                 )
@@ -252,12 +254,10 @@ class GlobusEngine(TransferEngine):
             await self._extend(note)
 
     async def _paused(self, haul: Haul, note: TaskNote) -> None:
-        if not haul.reason.startswith(PAUSED):
-            said = await self._desk.why_paused(note.task_id)
-            haul.hold(
-                f"{PAUSED}: {said or 'no reason given'}",
-                "Ask that administrator to end the pause; the same task goes on.",
-            )
+        reason = haul.reason
+        if not reason.startswith(PAUSED):
+            reason = f"{PAUSED}: {await self._desk.why_paused(note.task_id) or 'no reason given'}"
+        haul.wait_for_a_person(reason, "Ask that administrator to end the pause; the same task goes on.")
 
     async def _goes_on(self, haul: Haul, note: TaskNote, *, has_grown: bool) -> None:
         has_news = note.faults > haul.faults_seen
@@ -289,7 +289,7 @@ class GlobusEngine(TransferEngine):
 
     def _heed(self, haul: Haul, events: Sequence[Event]) -> None:
         """Take in new faults of an active task."""
-        worst = worst_of(events)
+        worst = haul.worst_of(events)
         if worst is None:
             return
         haul.trouble, event = worst
@@ -313,7 +313,8 @@ class GlobusEngine(TransferEngine):
         """Go on with another task where that helps; else what has arrived is told from what has not."""
         events = [] if note.history_deleted else await self._desk.errors_of(note.task_id)
         has_culprits = haul.condemn(events) or haul.is_stopping
-        if has_culprits and haul.restarts < MOST_RESTARTS:
+        if has_culprits and haul.thinned < MOST_RESTARTS:
+            haul.thinned += 1
             haul.again()
             haul.go_on("it goes on without items that cannot be moved")
             if not haul.left:
@@ -321,6 +322,11 @@ class GlobusEngine(TransferEngine):
             return
         trouble = trouble_of(note.fatal_code)
         reason = f"Globus gave it up: {note.fatal_code or note.nice_status} {note.fatal_text}".rstrip()
+        if note.fatal_code == EXPIRED:
+            # Nothing is wrong with what it moves: a link may be down for weeks.
+            haul.go_on(reason)
+            haul.again(at=time.monotonic() + self._pause(haul))
+            return
         if trouble in (Trouble.FULL, Trouble.ACCESS):
             haul.hold(reason, REMEDIES[trouble])
             haul.trouble = trouble

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What may follow a path in a text without being part of it.
 _PATH_ENDS: Final = frozenset("/\"'\\\n\r\t ,;:)]}>")
+#: The folder of an item at the receiver, as part of a path.
+_TOKEN: Final = re.compile(r"/([0-9a-f]{32})(?![0-9a-f])")
 #: Where a person looks at a task.
 ACTIVITY: Final = "https://app.globus.org/activity"
 
@@ -50,10 +53,6 @@ class Load:
     source: str
     destination: str
 
-    def is_target_of(self, text: str) -> bool:
-        """Whether *text* speaks of where it goes."""
-        return f"/{self.item.token}/" in text
-
     def is_source_of(self, text: str) -> bool:
         """Whether *text* speaks of where it comes from: of that path, or of one below."""
         start = text.find(self.source)
@@ -77,10 +76,14 @@ class Haul:
     submission_id: str | None
     task_id: str | None = None
     failed: dict[str, str] = field(default_factory=dict)
+    #: Of those, what failed with the task, and not for reasons of its own.
+    given_up: set[str] = field(default_factory=set)
     suspects: set[str] = field(default_factory=set)
     #: Monotonic; when the next task may be submitted, while there is none.
     starts_at: float = 0.0
     restarts: int = 0
+    #: How many of the tasks ended early because of some of their items.
+    thinned: int = 0
     trouble: Trouble | None = None
     reason: str = ""
     remedy: str = ""
@@ -126,6 +129,11 @@ class Haul:
         """A person must act."""
         self.is_held, self.reason, self.remedy = True, reason, f"{remedy} See {self.address}."
 
+    def wait_for_a_person(self, reason: str, remedy: str) -> None:
+        """A person must act, and that nothing gets done meanwhile is no wonder."""
+        self.progressed_at = time.monotonic()
+        self.hold(reason, remedy)
+
     def go_on(self, reason: str = "") -> None:
         """Nobody need act."""
         self.is_held, self.reason, self.remedy = False, reason, ""
@@ -145,6 +153,19 @@ class Haul:
         self.faults_seen, self.work_seen = 0, 0
         self.is_stopping = self.is_stopped = False
 
+    def trouble_in(self, event: Event) -> Trouble:
+        """What *event* means for this haul."""
+        trouble = trouble_of(event.code)
+        # Folders at the receiver are all made alike: where one cannot be written into, none can.
+        is_denied_there = event.code == "PERMISSION_DENIED" and bool(self._targets(event))
+        return Trouble.ACCESS if is_denied_there else trouble
+
+    def worst_of(self, events: Sequence[Event]) -> tuple[Trouble, Event] | None:
+        """What *events* come to: the trouble that asks most of us, and the newest event that tells of it."""
+        by_weight = (Trouble.INTEGRITY, Trouble.ITEM, Trouble.FULL, Trouble.ACCESS, Trouble.PASSING)
+        found = {self.trouble_in(event): event for event in reversed(events)}
+        return next(((trouble, found[trouble]) for trouble in by_weight if trouble in found), None)
+
     def condemn(self, events: Iterable[Event]) -> bool:
         """Fail the items that *events* say cannot be moved; whether there were any.
 
@@ -152,32 +173,41 @@ class Haul:
         """
         before = len(self.failed)
         for event in events:
-            trouble = trouble_of(event.code)
+            trouble = self.trouble_in(event)
             if trouble not in (Trouble.ITEM, Trouble.INTEGRITY):
                 continue
-            for load in self.left:
-                if load.is_target_of(event.text):
-                    self.fail(load, f"it cannot be written at the receiver: {event.told}")
-                elif event.code not in LEFT_OUT and load.is_source_of(event.text):
-                    self.fail(load, f"it cannot be read at the sender: {event.told}")
-                else:
-                    continue
-                if trouble is Trouble.INTEGRITY:
-                    self.suspects.add(load.item.uuid)
+            there = self._targets(event)
+            is_known = bool(there) or event.code in LEFT_OUT
+            here = [] if is_known else [load for load in self.left if load.is_source_of(event.text)]
+            for load in there:
+                self.fail(load, f"it cannot be written at the receiver: {event.told}")
+            for load in here:
+                self.fail(load, f"it cannot be read at the sender: {event.told}")
+            if trouble is Trouble.INTEGRITY:
+                self.suspects |= {load.item.uuid for load in (*there, *here)}
         return len(self.failed) > before
+
+    def _targets(self, event: Event) -> list[Load]:
+        """What *event* speaks of by where it goes, as far as it has not failed."""
+        tokens = set(_TOKEN.findall(event.text))
+        return [load for load in self.left if load.item.token in tokens] if tokens else []
 
     def leave_out(self, skipped: Iterable[Skipped]) -> None:
         """Fail the items of which a part was left out at the source."""
+        loads = {load.source: load for load in self.left}
         for skip in skipped:
-            for load in self.left:
-                if skip.source_path == load.source or skip.source_path.startswith(f"{load.source}/"):
-                    self.fail(load, f"it cannot be read at the sender: {skip.code}: {skip.source_path}")
+            path = skip.source_path
+            while path and path not in loads:
+                path = path.rpartition("/")[0]
+            if path:
+                self.fail(loads[path], f"it cannot be read at the sender: {skip.code}: {skip.source_path}")
 
     def keep_only(self, delivered: set[str], reason: str) -> None:
-        """Fail every item but the files among *delivered*; of a book nobody says whether it is whole."""
+        """Give every item up but the files among *delivered*; of a book nobody says whether it is whole."""
         for load in self.left:
             if load.item.kind is Kind.BOOK or load.destination not in delivered:
                 self.fail(load, reason)
+                self.given_up.add(load.item.uuid)
 
 
 @dataclass(kw_only=True)
@@ -219,6 +249,7 @@ class Order:
             bytes_done=arrived,
             reason=broken[0].failure if broken else "",
             failed_items=failed,
+            given_up=frozenset().union(*(haul.given_up for haul in self.hauls)),
             suspects=frozenset().union(*(haul.suspects for haul in self.hauls)),
         )
 
@@ -251,13 +282,6 @@ def order_of(job: Job, key: str, *, site: str, collections: Sequence[Collection]
         for number, (source, carried) in enumerate(sorted(loads.items()))
     ]
     return Order(job=job, hauls=hauls, failed=failed)
-
-
-def worst_of(events: Sequence[Event]) -> tuple[Trouble, Event] | None:
-    """What *events* come to: the trouble that asks most of us, and the newest event that tells of it."""
-    by_weight = (Trouble.INTEGRITY, Trouble.ITEM, Trouble.FULL, Trouble.ACCESS, Trouble.PASSING)
-    found = {trouble_of(event.code): event for event in reversed(events)}
-    return next(((trouble, found[trouble]) for trouble in by_weight if trouble in found), None)
 
 
 def _asks(error: LibrarianError) -> str:

@@ -42,7 +42,8 @@ LEFT_OUT: Final = frozenset({"FILE_NOT_FOUND", "PERMISSION_DENIED", "AMBIGUOUS_P
 REMEDIES: Final[dict[Trouble, str]] = {
     Trouble.PASSING: "",
     Trouble.FULL: "Make room at the destination, or raise its quota; the transfer goes on by itself.",
-    Trouble.ACCESS: "Renew the credentials of the collection, or ask its administrator; it goes on by itself.",
+    Trouble.ACCESS: "Renew the credentials of the collection, or let its user write into the receiver's staging; "
+    "it goes on by itself.",
     Trouble.ITEM: "",
     Trouble.INTEGRITY: "Verify the copy at the sender.",
 }
