@@ -90,6 +90,12 @@ class Mailbox:
                 return [letter.item for letter in found]
             await self._news(left)
 
+    def take_back(self) -> None:
+        """Whoever waits for an answer gets none: the process goes down, and asks anew at its next start."""
+        for letter in self._letters.values():
+            if not letter.answered.done():
+                letter.answered.set_exception(_going_down())
+
     def answer(self, answer: InboxAnswer) -> bool:
         """Give *answer* to whoever waits for it; whether somebody still did."""
         letter = self._letters.get(answer.seq)
@@ -112,8 +118,17 @@ class Mailbox:
                 reader.set_result(None)
 
 
+def _going_down() -> PeerUnavailable:
+    return PeerUnavailable("the server is going down", remedy="It is asked again at the next start.")
+
+
 class Mailboxes(dict["SiteName", Mailbox]):
     """One mailbox per peer, made when it is first needed."""
+
+    def take_back(self) -> None:
+        """End every wait for an answer: it may come in weeks, and an end must not wait for it."""
+        for mailbox in self.values():
+            mailbox.take_back()
 
     def __missing__(self, peer: SiteName) -> Mailbox:
         """The mailbox of a peer for which nothing waited so far."""

@@ -79,6 +79,7 @@ class Supervisor:
         loops, self._loops = self._loops, set()
         if not loops:
             return
+        self._site.neighbours.mailboxes.take_back()
         _, running = await asyncio.wait(loops, timeout=grace.total_seconds())
         if not running:
             return
