@@ -282,7 +282,9 @@ async def _differs(tx: Transaction, peer: Peer, notice: Notice, file: File) -> P
 
 async def _held(tx: Transaction, peer: Peer, heard: dict[FileId, tuple[Notice, File]]) -> None:
     ids = list(heard)
-    await tx.outgoing.complete(peer.id, ids)
+    completed = await tx.outgoing.complete(peer.id, ids)
+    # A peer that came back from a backup may have refused to hear of them: that is over, and nobody need look.
+    await tx.outbox.forget(peer.id, completed)
     await tx.copies_due.paid(peer.id, ids)
     await tx.events.tell(
         [

@@ -4,7 +4,9 @@ import pytest
 
 from librarian.catalog.outgoing import NewOutgoing
 from librarian.names import SiteName
+from librarian.replication import Assertion, note
 from librarian.states import Reach, Role, TransferState
+from librarian.timing import utc_now
 from tests.clone_fixtures import party
 from tests.network.test_clone_protocol import a_clone, a_notice, has_file, tell
 from tests.site_fixtures import create_account
@@ -77,6 +79,22 @@ async def test_a_peer_learns_nothing_by_asking_about_what_was_offered_to_another
 
     assert asked.json == {"offered": [], "taken": []}
     assert shown.status == 404
+
+
+async def test_a_word_about_a_clone_that_was_refused_is_dropped_once_the_file_is_held(sending):
+    sender, clone = sending
+    async with sender.site.catalog.begin() as tx:
+        peer = await tx.peers.get("nersc")
+        assertion = Assertion(name=clone["name"], size=clone["size"], checksum=clone["checksum"])
+        await tx.outbox.put([note(peer.id, clone["uuid"], "staged", assertion)])
+        (waiting,) = await tx.outbox.waiting(peer.id, now=utc_now(), limit=1)
+        await tx.outbox.set_aside([(waiting.id, "there is no such transfer")])
+
+    answers = await tell(sender, a_notice(1, clone, "held"), user="nersc")
+
+    async with sender.site.catalog.read() as tx:
+        left = await tx.outbox.set_aside_ones(after=0, peer=peer.id, limit=10)
+    assert (answers, left) == (["applied"], ())
 
 
 async def test_the_peer_it_was_offered_to_may_end_it_once(sending):

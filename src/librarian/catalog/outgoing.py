@@ -219,21 +219,23 @@ class OutgoingTransfers(Repository):
         )
         return tuple(FileId(file_id) for file_id in found.scalars())
 
-    async def complete(self, peer: PeerId, files: Sequence[FileId]) -> None:
-        """*peer* holds *files*: whatever was on its way there is completed."""
+    async def complete(self, peer: PeerId, files: Sequence[FileId]) -> tuple[str, ...]:
+        """*peer* holds *files*: whatever was on its way there is completed; returns the uuids of that."""
         if not files:
-            return
+            return ()
         held = self._table("completed", file_id=rows.BIGINT)
-        await self._connection.execute(
+        completed = await self._connection.execute(
             update(OutgoingRow)
             .where(
                 OutgoingRow.peer_id == peer,
                 OutgoingRow.file_id.in_(select(held.c.file_id)),
                 OutgoingRow.state.in_(sources_of(OUTGOING_MOVES, TransferState.COMPLETED)),
             )
-            .values(state=TransferState.COMPLETED, progressed_at=utc_now()),
+            .values(state=TransferState.COMPLETED, progressed_at=utc_now())
+            .returning(OutgoingRow.uuid),
             {"completed": rows.pack((file_id,) for file_id in files)},
         )
+        return tuple(completed.scalars())
 
     async def of_batch(self, batch: BatchId) -> tuple[Outgoing, ...]:
         """The transfers of *batch*, in the order they were opened."""
