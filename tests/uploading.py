@@ -3,16 +3,18 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from librarian import intake
+from librarian import intake, verdicts
 from librarian.catalog.incoming_rows import Commit
 from librarian.catalog.records import Account, Incoming
 from librarian.checksum import Algorithm, Checksum, Hasher, MemberDigest, book_checksum
-from librarian.names import AccountId, AccountName, FileName, MemberPath
+from librarian.names import AccountId, AccountName, FileName, MemberPath, SiteName
 from librarian.openings import UploadRequest
+from librarian.policies import ClonePolicy
 from librarian.site import Site
-from librarian.states import Kind, Role, TransferState
+from librarian.states import Kind, Reach, Role, TransferState
 from librarian.tasks.ingest import Ingest
-from librarian.timing import plenty_of_time
+from librarian.timing import plenty_of_time, utc_now
+from librarian.wire.clones import OfferedClone
 from tests.holding import write_payload
 
 Content = bytes | dict[str, bytes | None]
@@ -95,6 +97,30 @@ async def committed(site: Site, name: str, content: Content = b"truth", *, claim
     (answer,) = await intake.commit_uploads(site, by, [Commit(uuid=upload.uuid, checksum=checksum)])
     assert isinstance(answer, Incoming), answer
     return answer
+
+
+async def staged_clone(site: Site, name: str, content: bytes, *, uuid: str) -> None:
+    """A clone from a peer, its bytes in staging and committed."""
+    checksum = checksum_of(content)
+    clone = OfferedClone(
+        uuid=uuid,
+        name=name,
+        kind="file",
+        size=len(content),
+        checksum=checksum,
+        uploader="ana",
+        origin="nersc",
+        created_at=utc_now(),
+    )
+    async with site.catalog.begin() as tx:
+        peer = await tx.peers.add(
+            SiteName("nersc"), url="", username="", secret=b"", reach=Reach.PUSH, accepts=[""], entry_points=[]
+        )
+    await verdicts.answer_offer(site, peer, [clone], lease=ClonePolicy().busy_lease)
+    async with site.catalog.begin() as tx:
+        (row,) = await tx.incoming.with_uuids([uuid], peer_id=peer.id)
+        await tx.incoming.advance([row.id], to=TransferState.STAGED)
+    write_payload(payload_of(site, row), content)
 
 
 async def ingest(site: Site) -> None:

@@ -30,7 +30,7 @@ from librarian.states import LIVE, OPEN, Arrival, Role, TransferState
 from librarian.turns import in_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from librarian.bells import Watch
     from librarian.catalog.records import Account
@@ -217,8 +217,16 @@ async def cancel(site: Site, account: Account, id_: str) -> Incoming:
             await tx.events.tell([Happening(subject=upload.name, what="upload cancelled", who=account.name)])
         await clear(site, [upload])
     cancelled = replace(upload, state=TransferState.CANCELLED, has_staging=False)
-    site.news.tell({id_: cancelled})
+    tell(site, [cancelled])
     return cancelled
+
+
+def tell(site: Site, ended: Iterable[Incoming]) -> None:
+    """Tell the requests that wait for uploads how they ended, which is written down.
+
+    Nobody waits for a clone, and its UUID is its peer's choice: it may be the one of somebody's upload.
+    """
+    site.news.tell({each.uuid: each for each in ended if each.arrival is Arrival.UPLOAD})
 
 
 async def clear(site: Site, ended: Sequence[Incoming]) -> None:

@@ -125,7 +125,7 @@ async def _cancel_in(site: Site, account: Account, arrival: Incoming, *, dry_run
                 await _end_arrival(site, account, arrival)
     except LibrarianError as error:
         return Ordered(uuid=arrival.uuid, way=Way.IN, name=arrival.name, refusal=error)
-    site.news.tell({arrival.uuid: replace(arrival, state=TransferState.CANCELLED, code=outcomes.CANCELLED)})
+    intake.tell(site, [replace(arrival, state=TransferState.CANCELLED, code=outcomes.CANCELLED)])
     site.bells.ring("deliver")
     return ordered
 

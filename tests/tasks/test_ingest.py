@@ -6,8 +6,9 @@ from datetime import timedelta
 import pytest
 
 from librarian import intake
+from librarian.catalog.claims import Claims
 from librarian.checksum import Algorithm, unpack_members
-from librarian.errors import Bug, NameHeld
+from librarian.errors import Bug, DatabaseUnavailable, NameHeld
 from librarian.states import Presence, TransferState
 from librarian.tasks import verifying
 from librarian.tasks.ingest import Ingest
@@ -26,6 +27,7 @@ from tests.uploading import (
     now_of,
     open_one,
     payload_of,
+    staged_clone,
     state_of,
     story_of,
     tally_of,
@@ -311,6 +313,36 @@ async def test_a_waiting_request_hears_of_the_verdict(site):
         heard = await watch.heard_of([upload.uuid], within=timedelta(0))
 
     assert heard[upload.uuid].state is TransferState.COMPLETED
+
+
+async def test_a_waiting_request_hears_nothing_of_a_clone_for_which_a_peer_chose_the_same_uuid(site):
+    upload = await brought(site, "mine", b"truth")
+    await staged_clone(site, "theirs", b"other", uuid=upload.uuid)
+
+    with site.news.expect([upload.uuid]) as watch:
+        await ingest(site)
+        heard = await watch.heard_of([upload.uuid], within=timedelta(0))
+
+    assert (await file_called(site, "theirs")).size == 5
+    assert heard == {}
+
+
+async def test_a_waiting_request_hears_of_a_refusal_although_the_catalog_is_away_when_staging_is_cleared(
+    site, monkeypatch
+):
+    upload = await committed(site, "a", b"truth", claimed=checksum_of(b"other"))
+    monkeypatch.setattr(Claims, "staging_cleared", _is_away)
+
+    with site.news.expect([upload.uuid]) as watch:
+        with pytest.raises(DatabaseUnavailable):
+            await ingest(site)
+        heard = await watch.heard_of([upload.uuid], within=timedelta(0))
+
+    assert heard[upload.uuid].state is TransferState.FAILED
+
+
+async def _is_away(*_):
+    raise DatabaseUnavailable("the database is away", remedy="Wait.")
 
 
 async def _lose(site, file_id):

@@ -166,15 +166,17 @@ class Ingest(Task[Claim, "list[Outcome]"]):
             self._owes = False
             self.site.bells.ring("send")
         ended = self._ended.pop(plan.lane)
-        self.site.news.tell({each.uuid: each for each in ended if not each.has_staging})
+        intake.tell(self.site, [each for each in ended if not each.has_staging])
         outcomes: defaultdict[type[Outcome], list[Outcome]] = defaultdict(list)
         for each in result:
             outcomes[type(each)].append(each)
         self._report(plan, outcomes[Good], outcomes[Bad], outcomes[Later])
         leftover = [each.transfer for each in result if _leaves_staging(each)]
-        await intake.clear(self.site, leftover)
-        # Whoever hears of a refusal finds staging gone.
-        self.site.news.tell({each.uuid: each for each in ended if each.has_staging})
+        try:
+            await intake.clear(self.site, leftover)
+        finally:
+            # Whoever hears of a refusal finds staging gone; where it cannot be cleared now, that is no reason to wait.
+            intake.tell(self.site, [each for each in ended if each.has_staging])
         return result
 
     def _report(self, plan: Claim, good: Sequence[Outcome], bad: Sequence[Outcome], later: Sequence[Outcome]) -> None:
