@@ -1,5 +1,6 @@
 """What the Globus engine asks of Globus, and what it makes of how tasks end."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -73,6 +74,24 @@ async def test_a_task_with_the_same_paths_is_found_by_its_label(busy, folders):
 
     await again.close()
     assert (progress.phase, len(globus.tasks)) == (Phase.SUCCEEDED, 1)
+
+
+async def test_a_task_that_followed_another_without_its_bad_items_is_found_by_its_label(busy, folders):
+    road, globus = busy
+    globus.cue("silent")
+    key = await road.starts()
+    (first,) = globus.tasks.values()
+    first.cancel()
+    globus.cue("silent")
+    (collection,) = [name for name, each in globus.collections.items() if each.root == folders[0]]
+    before, again = (make_globus_engine(globus, folders[0], collection) for _ in range(2))
+    await before.submit(replace(road.job, items=tuple(road.items[1:])), key)
+    await before.close()
+
+    await again.submit(road.job, key)
+
+    await again.close()
+    assert len(globus.tasks) == 2
 
 
 async def test_the_same_paths_in_a_strange_task_are_waited_for(busy):

@@ -195,7 +195,8 @@ class GlobusEngine(TransferEngine):
         """Have a task for what is left of *haul*, whether it is a new one or one that Globus has."""
         haul.progressed_at = time.monotonic()
         if haul.submission_id is not None:
-            haul.task_id = await self._submit(haul, haul.submission_id)
+            # Before we were started anew another task may have followed the one that we had.
+            haul.task_id = await self._submit(haul, haul.submission_id) or await self._active_task(haul)
             if haul.task_id is not None:
                 return
         haul.task_id = await self._submit(haul, await self._desk.submission_id())
@@ -212,10 +213,10 @@ class GlobusEngine(TransferEngine):
             accepted = await self._desk.submit(_document(haul, submission_id))
         except Conflict as error:
             # We may have submitted it under another id and have died before we knew: it carries our label.
-            same = [note for note in await self._desk.active() if note.label == haul.label]
-            if not same:
+            active = await self._active_task(haul)
+            if active is None:
                 raise PeerUnavailable(error.message, remedy="It is tried again when that task has ended.") from error
-            return same[0].task_id
+            return active
         if accepted.is_repeat:
             note = await self._desk.task(accepted.task_id)
             if note is None or (note.status == "FAILED" and note.fatal_code == "CANCELED"):
@@ -227,6 +228,10 @@ class GlobusEngine(TransferEngine):
             extra={"event": "globus-task", "task": accepted.task_id, "is_repeat": accepted.is_repeat},
         )
         return accepted.task_id
+
+    async def _active_task(self, haul: Haul) -> str | None:
+        """The task that works for *haul*, whatever it was submitted under: it carries our label."""
+        return next((note.task_id for note in await self._desk.active() if note.label == haul.label), None)
 
     # Judging.
 
