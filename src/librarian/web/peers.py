@@ -162,7 +162,10 @@ async def change_peer(call: Call[ChangePeer, None]) -> Answer:
         answer = await _describe(tx, site, await tx.peers.get(name))
     for engine in site.engines.values():
         engine.keep_to(name, answer.rate_limit)
-    site.neighbours.rest_no_more(name)
+    if answer.is_enabled:
+        site.neighbours.rest_no_more(name)
+    else:
+        await site.neighbours.forget(name)
     _go_on(site)
     return Answer(body=answer)
 
