@@ -62,7 +62,7 @@ async def retry(site: Site, account: Account, *, names: Sequence[str], peer_name
 async def _ids_of(tx: Transaction, names: Sequence[str]) -> tuple[FileId, ...]:
     found = await tx.files.named([FileName(name) for name in names])
     if missing := [name for name in names if name not in found]:
-        raise NotFound(f"no file is called {missing[0]!r}", remedy="See 'librarian ls' for the names.")
+        raise NotFound(f"no file is called {missing[0]!r}", remedy="Search for it: 'librarian search'.")
     return tuple(file.id for file in found.values())
 
 

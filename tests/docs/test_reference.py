@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,10 @@ from tests.docs.pages import DOCS, blocks, rows, section
 PAGES = DOCS / "reference"
 ENTRIES = [entry for entry in reference.entries() if not entry.is_group]
 CLIENT = PAGES / "client.md"
+
+
+#: A command as messages and remedies quote it, up to its options and values.
+_QUOTED = re.compile(r"'((?:python -m librarian\.admin|librarian)(?: [a-z]+)+)")
 
 
 def public(kind):
@@ -43,6 +48,15 @@ def test_the_page_of_the_commands_is_what_the_commands_say():
     assert (PAGES / "commands.md").read_text() == reference.page(), (
         "run: python -m librarian.admin.reference > docs/reference/commands.md"
     )
+
+
+def test_every_command_that_a_message_names_is_one():
+    code = "".join(module.read_text() for module in Path(librarian.__file__).parent.rglob("*.py"))
+
+    named = set(_QUOTED.findall(code))
+
+    assert named > {"librarian search"}
+    assert named - {entry.path for entry in reference.entries()} == set()
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.path)

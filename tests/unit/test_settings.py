@@ -92,6 +92,10 @@ def test_unknown_keys_and_bad_values_are_told_at_once(write):
     assert all(word in told for word in ("nmae", "name:", "limits.workers", "limits.speed", "root", "staging"))
 
 
+def test_a_bad_name_is_told_in_our_own_words(write):
+    assert problems_of(write('name = "New York"\n'))[0].startswith("name: 'New York' cannot be a site's name.")
+
+
 def test_impossible_combinations_are_told_at_once(write):
     found = problems_of(
         write(

@@ -165,4 +165,5 @@ def _sentence(detail: ErrorDetails) -> str:
     place = ".".join(str(part) for part in detail["loc"]) or "settings"
     if detail["type"] == "extra_forbidden":
         return f"{place}: there is no such key"
-    return f"{place}: {detail['msg']}"
+    # What our own validators say needs no word of pydantic's before it.
+    return f"{place}: {detail['msg'].removeprefix('Value error, ')}"

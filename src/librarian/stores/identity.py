@@ -101,7 +101,7 @@ def check(found: Identity | None, *, expected_uuid: str, generation: int, store:
     if found.generation > generation:
         raise RestoredCatalog(
             f"store '{store}' has seen generation {found.generation}, the catalog is at {generation}",
-            remedy="The catalog was restored from a backup: run 'librarian admin restored acknowledge'.",
+            remedy="The catalog was restored from a backup: run 'python -m librarian.admin restored acknowledge'.",
             details={"store": str(store), "store_generation": found.generation, "generation": generation},
         )
     return found
