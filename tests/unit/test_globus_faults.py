@@ -67,6 +67,21 @@ async def test_a_receiver_that_may_not_be_written_into_is_held(busy):
     assert "write into the receiver" in held.remedy
 
 
+async def test_a_task_that_ended_since_it_might_not_write_is_held_and_tried_again(busy):
+    road, globus = busy
+    globus.cue("item", code="PERMISSION_DENIED", match="/payload")
+    handle = await road.starts()
+    await road.until(handle, Phase.HELD)
+    (task,) = globus.tasks.values()
+    task.fail("PERMISSION_DENIED")
+
+    held = await road.until(handle, Phase.HELD)
+    progress = await road.ends(handle)
+
+    assert "gave it up" in held.reason
+    assert (progress.phase, progress.failed_items) == (Phase.SUCCEEDED, {})
+
+
 async def test_a_full_destination_is_held_and_goes_on_by_itself(busy):
     road, globus = busy
     globus.cue("full")

@@ -325,7 +325,8 @@ class GlobusEngine(TransferEngine):
             if not haul.left:
                 haul.end()
             return
-        trouble = trouble_of(note.fatal_code)
+        told = {haul.trouble_in(event) for event in events if event.code == note.fatal_code}
+        trouble = Trouble.ACCESS if Trouble.ACCESS in told else trouble_of(note.fatal_code)
         reason = f"Globus gave it up: {note.fatal_code or note.nice_status} {note.fatal_text}".rstrip()
         if note.fatal_code == EXPIRED:
             # Nothing is wrong with what it moves: a link may be down for weeks.

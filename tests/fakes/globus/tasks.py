@@ -108,15 +108,13 @@ class Task:
         self.runner = asyncio.create_task(self._run(slots), name=f"globus task {self.task_id}")
 
     def cancel(self) -> None:
-        if not self.has_ended and self.runner is not None:
-            self.runner.cancel()
-            self._end("FAILED", code="CANCELED")
+        self.fail("CANCELED")
 
-    def expire(self) -> None:
-        """Its deadline has passed."""
+    def fail(self, code: str) -> None:
+        """Give it up, unless it has ended."""
         if not self.has_ended and self.runner is not None:
             self.runner.cancel()
-            self._end("FAILED", code="EXPIRED")
+            self._end("FAILED", code=code)
 
     def tell(self, code: str, *, path: str = "", is_error: bool = True) -> None:
         """Write an event, the newest first as they are listed."""
