@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import sys
+import threading
+from datetime import timedelta
 from logging.handlers import QueueHandler, QueueListener
 from typing import Final, Literal
 
@@ -12,6 +14,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 _PLAIN: Final = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _FIELDS: Final = "%(asctime)s %(levelname)s %(name)s %(message)s"
+#: How long an end waits for its last words to be written.
+LAST_WORDS: Final = timedelta(seconds=2)
 
 
 class _Hand(QueueHandler):
@@ -36,7 +40,7 @@ class _Hand(QueueHandler):
 
 
 def set_up_logging(*, form: Literal["text", "json"], level: str) -> None:
-    """Send all logs to stderr in *form*; ``logging.shutdown`` writes what waits. A repeat replaces the former."""
+    """Send all logs to stderr in *form*. A repeat replaces what was set before."""
     writer = logging.StreamHandler(sys.stderr)
     formatter: logging.Formatter
     if form == "json":
@@ -48,3 +52,10 @@ def set_up_logging(*, form: Literal["text", "json"], level: str) -> None:
     # The libraries below report each of their steps at INFO.
     for chatty in ("aiosqlite", "alembic", "asyncio", "globus_sdk", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def finish_logging() -> None:
+    """Write what waits; who has to end does not wait long for a reader that does not read."""
+    last = threading.Thread(target=logging.shutdown, daemon=True)
+    last.start()
+    last.join(LAST_WORDS.total_seconds())

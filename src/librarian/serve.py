@@ -24,7 +24,7 @@ from librarian.auth import OPERATOR, ensure_first_admin
 from librarian.catalog.lock import owner_lock
 from librarian.client.socket_path import short_path
 from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere, Unavailable
-from librarian.logs import set_up_logging
+from librarian.logs import finish_logging, set_up_logging
 from librarian.settings import check_settings, load_settings
 from librarian.site import open_site
 from librarian.tasks.everything import all_tasks
@@ -135,7 +135,7 @@ def _start_anew(site: Site) -> NoReturn:
     """Replace this process by a new one, at once: no thread, act or answer of a former owner may survive."""
     for pid in site.pool.worker_pids:
         os.kill(pid, signal.SIGKILL)
-    logging.shutdown()
+    finish_logging()
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - ourselves
 
 
@@ -147,7 +147,7 @@ def _bury_children() -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    logging.shutdown()
+    finish_logging()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -5,9 +5,11 @@ import io
 import json
 import logging
 import threading
+from datetime import timedelta
 
 import pytest
 
+from librarian import logs
 from librarian.logs import set_up_logging
 
 
@@ -64,6 +66,17 @@ def test_what_waits_is_written_before_the_end(stuck):
     finish()
 
     assert [line.rpartition(" ")[2] for line in stuck.getvalue().splitlines()] == ["one", "two"]
+
+
+def test_a_reader_that_does_not_read_holds_up_no_end(stuck, monkeypatch):
+    monkeypatch.setattr(logs, "LAST_WORDS", timedelta(0))
+    log_to(stuck, form="text")
+    logging.getLogger("somebody").info("one")
+
+    logs.finish_logging()
+
+    # Still here, though nothing could be written.
+    assert stuck.getvalue() == ""
 
 
 def test_extra_fields_and_tracebacks_reach_the_json(stuck):
