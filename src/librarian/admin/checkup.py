@@ -32,10 +32,7 @@ async def check(
 
     Each line says ok, warning or failed, with a remedy. Exits with 3 where one has failed.
 
-    Examples
-    --------
-    python -m librarian.admin peer check nersc
-    python -m librarian.admin peer check nersc --accept
+    Example: python -m librarian.admin peer check nersc
     """
     path = f"/peers/{SiteName(name)}"
     async with reach(context.obj) as client:

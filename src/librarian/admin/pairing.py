@@ -55,10 +55,7 @@ async def invite(
 
     Run it at the site that the other can reach, whichever way files go.
 
-    Examples
-    --------
-    python -m librarian.admin peer invite nersc
-    python -m librarian.admin peer invite chajnantor --direction receive --expires 2h
+    Example: python -m librarian.admin peer invite chajnantor --direction receive --expires 2h
     """
     span = parse_span(expires)
     if not isinstance(span, timedelta):

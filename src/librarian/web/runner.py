@@ -17,8 +17,6 @@ log = logging.getLogger(__name__)
 
 #: A file name of 1,024 bytes and a member path of 2,048, every byte escaped as three, must fit in one line.
 LINE_BYTES: Final = 16 * 1024
-#: Of a body that waits to be read: with less, a fast sender is stopped and started all the time.
-READ_BYTES: Final = 1024**2
 LINGERING: Final = timedelta(seconds=5)
 PATIENCE: Final = timedelta(seconds=5)
 
@@ -37,7 +35,6 @@ def make_runner(
         max_line_size=LINE_BYTES,
         max_field_size=LINE_BYTES,
         keepalive_timeout=75,
-        read_bufsize=READ_BYTES,
         # aiohttp would unpack even what is refused and thrown away: a few bytes from anybody become gigabytes.
         auto_decompress=False,
         handler_cancellation=False,
