@@ -33,6 +33,26 @@ def admin():
 
 
 @pytest.fixture
+def at(admin, pair):
+    """Run a command at chajnantor, the first of the module's ``pair``."""
+
+    def run(*arguments, **surroundings):
+        return admin("--config", pair[0].config, *arguments, **surroundings)
+
+    return run
+
+
+@pytest.fixture
+def at_nersc(admin, pair):
+    """Run a command at nersc, the second of the module's ``pair``."""
+
+    def run(*arguments, **surroundings):
+        return admin("--config", pair[1].config, *arguments, **surroundings)
+
+    return run
+
+
+@pytest.fixture
 def new_config(tmp_path):
     """Write the settings of a site of its own; *text* is TOML for the top level, *name* its folder too."""
 

@@ -34,26 +34,6 @@ def pair(tmp_path_factory):
         yield chajnantor, nersc, invited, joined
 
 
-@pytest.fixture
-def at(admin, pair):
-    """Run a command at chajnantor."""
-
-    def run(*arguments, **surroundings):
-        return admin("--config", pair[0].config, *arguments, **surroundings)
-
-    return run
-
-
-@pytest.fixture
-def at_nersc(admin, pair):
-    """Run a command at nersc."""
-
-    def run(*arguments, **surroundings):
-        return admin("--config", pair[1].config, *arguments, **surroundings)
-
-    return run
-
-
 def upload(server, name, tmp_path):
     """Upload a file called *name*, and wait until a copy of it is known at the other site."""
     (tmp_path / "source").write_bytes(name.encode())

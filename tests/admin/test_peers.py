@@ -34,26 +34,6 @@ def pair(tmp_path_factory):
 
 
 @pytest.fixture
-def at(admin, pair):
-    """Run a command at chajnantor."""
-
-    def run(*arguments, **surroundings):
-        return admin("--config", pair[0].config, *arguments, **surroundings)
-
-    return run
-
-
-@pytest.fixture
-def at_nersc(admin, pair):
-    """Run a command at nersc."""
-
-    def run(*arguments, **surroundings):
-        return admin("--config", pair[1].config, *arguments, **surroundings)
-
-    return run
-
-
-@pytest.fixture
 def add(at, pair):
     """Add nersc at chajnantor, or try something that differs from it."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import typer
@@ -10,7 +10,6 @@ import typer
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
-from librarian.client import LibrarianClient
 from librarian.states import TransferState
 from librarian.wire.transfers import (
     CancelTransfers,
@@ -23,6 +22,11 @@ from librarian.wire.transfers import (
     TransfersCancelled,
     Way,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
 
 #: As many transfers come with one answer.
 _PAGE: Final = 1000
@@ -49,7 +53,12 @@ async def list_transfers(
     query = {"way": way, "peer": peer, "state": None if state is None else state.value}
     given = {key: value for key, value in query.items() if value is not None}
     async with reach(context.obj) as client:
-        found, is_more = await _newest(client, given, limit=limit)
+
+        async def read(asked: dict[str, str]) -> tuple[list[Transfer], str | None]:
+            page = await client.request("GET", "/transfers", query=asked, answer=TransferPage)
+            return page.transfers, page.next_cursor
+
+        found, is_more = await _pages(read, given, limit=limit)
     columns = [
         Column(title="id"),
         Column(title="peer"),
@@ -65,16 +74,18 @@ async def list_transfers(
         terminal.note(f"There are more than {limit:,}: use --limit, --peer or --state.")
 
 
-async def _newest(client: LibrarianClient, query: dict[str, str], *, limit: int) -> tuple[list[Transfer], bool]:
-    """At most *limit* transfers, newest first, and whether there are more."""
-    found: list[Transfer] = []
+async def _pages(
+    read: Callable[[dict[str, str]], Awaitable[tuple[list[T], str | None]]], query: dict[str, str], *, limit: int
+) -> tuple[list[T], bool]:
+    """At most *limit* of what *read* gives page by page, each with the next one's cursor; and whether there is more."""
+    found: list[T] = []
     asked = {**query, "limit": str(min(limit + 1, _PAGE))}
     while True:
-        page = await client.request("GET", "/transfers", query=asked, answer=TransferPage)
-        found += page.transfers
-        if page.next_cursor is None or len(found) > limit:
+        page, cursor = await read(asked)
+        found += page
+        if cursor is None or len(found) > limit:
             return found[:limit], len(found) > limit
-        asked["cursor"] = page.next_cursor
+        asked["cursor"] = cursor
 
 
 @app.command("show")
@@ -109,7 +120,12 @@ async def stopped(
     """
     query = {key: value for key, value in {"peer": peer, "state": state}.items() if value is not None}
     async with reach(context.obj) as client:
-        found, is_more = await _stopped(client, query, limit=limit)
+
+        async def read(asked: dict[str, str]) -> tuple[list[StoppedDue], str | None]:
+            page = await client.request("GET", "/transfers/stopped", query=asked, answer=StoppedPage)
+            return page.copies, page.next_cursor
+
+        found, is_more = await _pages(read, query, limit=limit)
     columns = [
         Column(title="peer"),
         Column(title="state"),
@@ -125,18 +141,6 @@ async def stopped(
     terminal.table(columns, rows)
     if is_more:
         terminal.note(f"There are more than {limit:,}: use --limit, --peer or --state.")
-
-
-async def _stopped(client: LibrarianClient, query: dict[str, str], *, limit: int) -> tuple[list[StoppedDue], bool]:
-    """At most *limit* stopped copies, and whether there are more."""
-    found: list[StoppedDue] = []
-    asked = {**query, "limit": str(min(limit + 1, _PAGE))}
-    while True:
-        page = await client.request("GET", "/transfers/stopped", query=asked, answer=StoppedPage)
-        found += page.copies
-        if page.next_cursor is None or len(found) > limit:
-            return found[:limit], len(found) > limit
-        asked["cursor"] = page.next_cursor
 
 
 @app.command("retry")
