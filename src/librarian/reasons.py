@@ -170,6 +170,8 @@ def _due(case: _Case) -> Reason:
             told = _sends(case)
         case DueState.AWAITING:
             told = _awaits(case)
+        case DueState.LOADED:
+            told = f"rests on a drive since {_at(due.since)}, until {case.peer.name} says that it holds it"
         case DueState.BLOCKED:
             told = f"cannot be made since {_at(due.since)}: no healthy copy of it is here; it goes on when one is"
         case DueState.QUARANTINED:

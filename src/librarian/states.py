@@ -54,6 +54,10 @@ class Arrival(StrEnum):
 
     UPLOAD = "upload"
     CLONE = "clone"
+    #: From another store of ours.
+    COPY = "copy"
+    #: From a drive that a peer sealed.
+    DRIVE = "drive"
 
 
 class TransferState(StrEnum):
@@ -86,6 +90,8 @@ class DueState(StrEnum):
     DUE = "due"
     SENDING = "sending"
     AWAITING = "awaiting"
+    #: It rests on a drive until its peer has confirmed it.
+    LOADED = "loaded"
     BLOCKED = "blocked"
     QUARANTINED = "quarantined"
 
@@ -107,8 +113,49 @@ class Flow(StrEnum):
     DRAINING = "draining"
 
 
+class RuleWay(StrEnum):
+    """How the files of a rule go where it asks for."""
+
+    NETWORK = "network"
+    #: On drives, to a peer.
+    CARRIED = "carried"
+    #: To stores of ours, and no further.
+    LOCAL = "local"
+
+
+class DriveState(StrEnum):
+    """Of a drive on its round."""
+
+    LOADING = "loading"
+    #: Nothing that is due fits any more, or the configured part of it is in use.
+    FULL = "full"
+    #: Its manifest is being written: nothing is loaded any more.
+    SEALING = "sealing"
+    SEALED = "sealed"
+    #: Sealed, and not plugged in here.
+    IN_TRANSIT = "in transit"
+    #: Its peer has told of something that it carries.
+    RECEIVED = "received"
+    #: Its peer holds all that it carried.
+    CONFIRMED = "confirmed"
+    #: What it carries may be wiped.
+    RELEASED = "released"
+    LOST = "lost"
+
+
+class ReceptionState(StrEnum):
+    """Of a drive's manifest at its destination."""
+
+    #: Entries are still being read from the drive.
+    RECEIVING = "receiving"
+    #: Every entry has been read; what became of each is in its incoming transfer.
+    READ = "read"
+    CANCELLED = "cancelled"
+
+
 _T = TransferState
 _B = BatchState
+_D = DriveState
 
 #: What may follow what, for an incoming transfer.
 INCOMING_MOVES: Final[dict[TransferState, frozenset[TransferState]]] = {
@@ -141,6 +188,21 @@ BATCH_MOVES: Final[dict[BatchState, frozenset[BatchState]]] = {
     _B.DELIVERED: frozenset(),
     _B.FAILED: frozenset(),
     _B.CANCELLED: frozenset(),
+}
+
+#: What may follow what, for a drive.
+DRIVE_MOVES: Final[dict[DriveState, frozenset[DriveState]]] = {
+    _D.LOADING: frozenset({_D.FULL, _D.SEALING, _D.RELEASED, _D.LOST}),
+    _D.FULL: frozenset({_D.LOADING, _D.SEALING, _D.RELEASED, _D.LOST}),
+    _D.SEALING: frozenset({_D.SEALED, _D.LOST}),
+    # A notice may come before anybody saw that the drive left.
+    _D.SEALED: frozenset({_D.IN_TRANSIT, _D.RECEIVED, _D.CONFIRMED, _D.RELEASED, _D.LOST}),
+    _D.IN_TRANSIT: frozenset({_D.SEALED, _D.RECEIVED, _D.CONFIRMED, _D.RELEASED, _D.LOST}),
+    _D.RECEIVED: frozenset({_D.CONFIRMED, _D.RELEASED, _D.LOST}),
+    _D.CONFIRMED: frozenset({_D.RELEASED, _D.LOST}),
+    # The next round, or found again.
+    _D.RELEASED: frozenset({_D.LOADING}),
+    _D.LOST: frozenset({_D.RELEASED, _D.CONFIRMED}),
 }
 
 #: Transfers that still occupy their name.

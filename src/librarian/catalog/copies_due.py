@@ -148,7 +148,7 @@ class CopiesDue(Repository):
                     literal(now),
                 ).where(~is_held_there, ~came_from_there),
             )
-            .on_conflict_do_nothing(index_elements=["file_id", "rule_id"])
+            .on_conflict_do_nothing(index_elements=["file_id", "rule_id", "store_id"])
             .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state)
         )
         packed = rows.pack((d.file_id, d.rule_id, d.peer_id, d.size, to_micros(d.not_before)) for d in dues)

@@ -8,6 +8,7 @@ from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBin
 from sqlalchemy.orm import Mapped, mapped_column
 
 from librarian.catalog.columns import Base, Instant, Name, RowId
+from librarian.catalog.schema_drives import DriveRow, ManifestPartRow, ManifestRow, ReceptionRow
 from librarian.catalog.schema_pairing import PairingRow
 from librarian.catalog.schema_peers import OutboxRow, PeerRow, RemoteInstanceRow
 from librarian.catalog.schema_sending import LIVE, BatchRow, CopyDueRow, OutgoingRow, RuleRow
@@ -17,21 +18,28 @@ __all__ = [
     "AlertRow",
     "BatchRow",
     "CopyDueRow",
+    "DriveRow",
     "EventRow",
     "FileRow",
     "IncomingRow",
     "InstanceRow",
+    "ManifestPartRow",
+    "ManifestRow",
     "MemberListingRow",
     "OutboxRow",
     "OutgoingRow",
     "PairingRow",
     "PeerRow",
+    "ReceptionRow",
     "RemoteInstanceRow",
     "RuleRow",
     "SiteRow",
     "StoreRow",
     "TallyRow",
 ]
+
+
+_LIVE_ON_THE_NETWORK = f"{LIVE} AND arrival IN ('upload', 'clone')"
 
 
 class SiteRow(Base):
@@ -148,6 +156,11 @@ class IncomingRow(Base):
     peer_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("peers.id"))
     #: The account that opened it.
     account: Mapped[str] = mapped_column(Name)
+    #: It is read from a drive.
+    reception_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("receptions.id"))
+    #: It is a copy of what rests on this store of ours, made for this rule.
+    source_store_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("stores.id"))
+    rule_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("rules.id"))
     name: Mapped[str] = mapped_column(Name)
     kind: Mapped[str] = mapped_column(Text)
     size: Mapped[int] = mapped_column(BigInteger)
@@ -176,7 +189,13 @@ class IncomingRow(Base):
     __table_args__ = (
         Index("incoming_once", text("coalesce(peer_id, 0)"), "uuid", unique=True),
         # One arrival over the network per name at a time.
-        Index("incoming_live_name", "name", unique=True, sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
+        Index(
+            "incoming_live_name",
+            "name",
+            unique=True,
+            sqlite_where=text(_LIVE_ON_THE_NETWORK),
+            postgresql_where=text(_LIVE_ON_THE_NETWORK),
+        ),
         Index("incoming_by_state", "state", "next_try_at", "id", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
         Index("incoming_staging", "id", sqlite_where=text("has_staging"), postgresql_where=text("has_staging")),
         Index("incoming_by_name", "name", "id"),

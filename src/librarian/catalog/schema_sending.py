@@ -23,6 +23,8 @@ class OutgoingRow(Base):
     file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"))
     size: Mapped[int] = mapped_column(BigInteger)
     batch_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("batches.id"))
+    #: It travels on a drive, with this manifest, and in no batch.
+    manifest_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("manifests.id"))
     #: The receiver's, once accepted.
     token: Mapped[str | None] = mapped_column(String(32))
     store: Mapped[str | None] = mapped_column(Text)
@@ -38,6 +40,8 @@ class OutgoingRow(Base):
             "outgoing_live_once",
             "peer_id",
             "file_id",
+            # One over the network, and one on each drive.
+            text("coalesce(manifest_id, 0)"),
             unique=True,
             sqlite_where=text(LIVE),
             postgresql_where=text(LIVE),
@@ -45,6 +49,13 @@ class OutgoingRow(Base):
         Index("outgoing_by_state", "state", "id", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
         Index("outgoing_by_batch", "batch_id", "id"),
         Index("outgoing_by_file", "file_id", "id"),
+        Index(
+            "outgoing_by_manifest",
+            "manifest_id",
+            "id",
+            sqlite_where=text("manifest_id IS NOT NULL"),
+            postgresql_where=text("manifest_id IS NOT NULL"),
+        ),
     )
 
 
@@ -93,6 +104,8 @@ class RuleRow(Base):
     name: Mapped[str] = mapped_column(Name, unique=True)
     #: Grows with every change; a change is back-filled.
     version: Mapped[int] = mapped_column(Integer)
+    #: The files go over the network, onto drives that are carried to the peer, or onto stores of ours.
+    way: Mapped[str] = mapped_column(Text, server_default=text("'network'"))
     peer_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("peers.id"))
     #: JSON of ``policies.RulePolicy``.
     policy: Mapped[str] = mapped_column(Text)
@@ -111,6 +124,8 @@ class CopyDueRow(Base):
     __tablename__ = "copies_due"
     file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"), primary_key=True, autoincrement=False)
     rule_id: Mapped[int] = mapped_column(RowId, ForeignKey("rules.id"), primary_key=True, autoincrement=False)
+    #: Of a rule that asks for a copy on each of its stores: which one; 0 otherwise.
+    store_id: Mapped[int] = mapped_column(RowId, primary_key=True, autoincrement=False, server_default=text("0"))
     peer_id: Mapped[int | None] = mapped_column(RowId, ForeignKey("peers.id"))
     size: Mapped[int] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text)

@@ -10,6 +10,8 @@ from typing import Final
 import sqlalchemy as sa
 from alembic import op
 
+from librarian.catalog.migrations import tables_drives
+
 revision: Final = "0001"
 down_revision: Final = None
 branch_labels: Final = None
@@ -27,7 +29,8 @@ _ESTIMATES: Final = (
     ("incoming_transfers", "incoming_staging", "4000 1"),
     ("incoming_transfers", "incoming_by_name", "100000 2 1"),
     ("incoming_transfers", "sqlite_autoindex_incoming_transfers_1", "100000 1"),
-    ("outgoing_transfers", "outgoing_live_once", "4000 1000 1"),
+    ("outgoing_transfers", "outgoing_live_once", "4000 1000 2 1"),
+    ("outgoing_transfers", "outgoing_by_manifest", "100000 20000 1"),
     ("outgoing_transfers", "outgoing_by_state", "4000 1000 1"),
     ("outgoing_transfers", "outgoing_by_batch", "100000 1000 1"),
     ("outgoing_transfers", "outgoing_by_file", "100000 2 1"),
@@ -36,7 +39,7 @@ _ESTIMATES: Final = (
     ("copies_due", "copies_due_by_peer", "100000 20000 1"),
     ("copies_due", "copies_due_by_rule", "100000 20000 1"),
     ("copies_due", "copies_due_stopped", "1000 1 1"),
-    ("copies_due", "sqlite_autoindex_copies_due_1", "100000 2 1"),
+    ("copies_due", "sqlite_autoindex_copies_due_1", "100000 2 2 1"),
     ("outbox", "outbox_next", "10000 2000 1"),
     ("outbox", "outbox_by_subject", "10000 2000 2 1"),
     ("remote_instances", "remote_instances_once", "100000 2 1"),
@@ -69,12 +72,13 @@ def upgrade() -> None:
     _stores()
     _tallies()
     _batches()
+    tables_drives.create()
+    _rules()
     _incoming_transfers()
     _instances()
     _members()
     _outbox()
     _remote_instances()
-    _rules()
     _copies_due()
     _outgoing_transfers()
     if op.get_bind().dialect.name == "sqlite":
@@ -206,6 +210,8 @@ def _incoming_transfers() -> None:
     op.create_table("incoming_transfers", sa.Column("id", ROW_ID, nullable=False),
         sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("arrival", sa.Text(), nullable=False),
         sa.Column("peer_id", ROW_ID, nullable=True), sa.Column("account", NAME, nullable=False),
+        sa.Column("reception_id", ROW_ID, nullable=True), sa.Column("source_store_id", ROW_ID, nullable=True),
+        sa.Column("rule_id", ROW_ID, nullable=True),
         sa.Column("name", NAME, nullable=False), sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False), sa.Column("checksum", sa.Text(), nullable=True),
         sa.Column("uploader", sa.Text(), nullable=False), sa.Column("origin", sa.Text(), nullable=False),
@@ -220,15 +226,19 @@ def _incoming_transfers() -> None:
         sa.Column("notice_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False), sa.Column("progressed_at", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
-        sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ), sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ),
+        sa.ForeignKeyConstraint(["reception_id"], ["receptions.id"], ),
+        sa.ForeignKeyConstraint(["source_store_id"], ["stores.id"], ),
+        sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("token"))
     op.create_index("incoming_by_name", "incoming_transfers", ["name", "id"])
     op.create_index("incoming_by_state", "incoming_transfers", ["state", "next_try_at", "id"],
         sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
         postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
+    live_on_the_network = sa.text(
+        "state IN ('initiated', 'ongoing', 'staged', 'ingesting') AND arrival IN ('upload', 'clone')")
     op.create_index("incoming_live_name", "incoming_transfers", ["name"], unique=True,
-        sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
-        postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
+        sqlite_where=live_on_the_network, postgresql_where=live_on_the_network)
     op.create_index("incoming_once", "incoming_transfers", [sa.text("coalesce(peer_id, 0)"), "uuid"], unique=True)
     op.create_index("incoming_staging", "incoming_transfers", ["id"], sqlite_where=sa.text("has_staging"),
         postgresql_where=sa.text("has_staging"))
@@ -281,7 +291,9 @@ def _remote_instances() -> None:
 
 def _rules() -> None:
     op.create_table("rules", sa.Column("id", ROW_ID, nullable=False), sa.Column("name", NAME, nullable=False),
-        sa.Column("version", sa.Integer(), nullable=False), sa.Column("peer_id", ROW_ID, nullable=True),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("way", sa.Text(), server_default=sa.text("'network'"), nullable=False),
+        sa.Column("peer_id", ROW_ID, nullable=True),
         sa.Column("policy", sa.Text(), nullable=False),
         sa.Column("is_from_settings", sa.Boolean(), nullable=False),
         sa.Column("is_enabled", sa.Boolean(), nullable=False),
@@ -294,6 +306,7 @@ def _rules() -> None:
 def _copies_due() -> None:
     op.create_table("copies_due", sa.Column("file_id", ROW_ID, autoincrement=False, nullable=False),
         sa.Column("rule_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("store_id", ROW_ID, server_default=sa.text("0"), autoincrement=False, nullable=False),
         sa.Column("peer_id", ROW_ID, nullable=True), sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
@@ -302,7 +315,7 @@ def _copies_due() -> None:
         sa.Column("reason", sa.Text(), nullable=True), sa.Column("created_at", INSTANT, nullable=False),
         sa.Column("since", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
-        sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("file_id", "rule_id"))
+        sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("file_id", "rule_id", "store_id"))
     op.create_index("copies_due_by_peer", "copies_due", ["peer_id", "file_id"])
     op.create_index("copies_due_by_rule", "copies_due", ["rule_id", "file_id"])
     op.create_index("copies_due_stopped", "copies_due", ["file_id", "rule_id"],
@@ -316,20 +329,25 @@ def _outgoing_transfers() -> None:
     op.create_table("outgoing_transfers", sa.Column("id", ROW_ID, nullable=False),
         sa.Column("uuid", sa.String(length=36), nullable=False), sa.Column("peer_id", ROW_ID, nullable=False),
         sa.Column("file_id", ROW_ID, nullable=False), sa.Column("size", sa.BigInteger(), nullable=False),
-        sa.Column("batch_id", ROW_ID, nullable=True), sa.Column("token", sa.String(length=32), nullable=True),
+        sa.Column("batch_id", ROW_ID, nullable=True), sa.Column("manifest_id", ROW_ID, nullable=True),
+        sa.Column("token", sa.String(length=32), nullable=True),
         sa.Column("store", sa.Text(), nullable=True), sa.Column("state", sa.Text(), nullable=False),
         sa.Column("code", sa.Text(), nullable=True), sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("notice_epoch", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("notice_seq", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("created_at", INSTANT, nullable=False), sa.Column("progressed_at", INSTANT, nullable=False),
         sa.ForeignKeyConstraint(["batch_id"], ["batches.id"], ),
+        sa.ForeignKeyConstraint(["manifest_id"], ["manifests.id"], ),
         sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
         sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("uuid"))
     op.create_index("outgoing_by_batch", "outgoing_transfers", ["batch_id", "id"])
+    op.create_index("outgoing_by_manifest", "outgoing_transfers", ["manifest_id", "id"],
+        sqlite_where=sa.text("manifest_id IS NOT NULL"), postgresql_where=sa.text("manifest_id IS NOT NULL"))
     op.create_index("outgoing_by_file", "outgoing_transfers", ["file_id", "id"])
     op.create_index("outgoing_by_state", "outgoing_transfers", ["state", "id"],
         sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
         postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
-    op.create_index("outgoing_live_once", "outgoing_transfers", ["peer_id", "file_id"], unique=True,
+    op.create_index("outgoing_live_once", "outgoing_transfers",
+        ["peer_id", "file_id", sa.text("coalesce(manifest_id, 0)")], unique=True,
         sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
         postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))
