@@ -104,6 +104,19 @@ async def test_a_catalog_has_one_lock_through_whichever_link_it_is_named(sqlite_
     await first.release()
 
 
+async def test_a_lock_that_is_held_for_a_moment_is_waited_for(sqlite_url):
+    command, server = owner_lock(sqlite_url), owner_lock(sqlite_url)
+    await command.take()
+    taking = asyncio.create_task(server.take())
+    await asyncio.sleep(0)
+
+    await command.release()
+    await taking
+
+    await server.confirm()
+    await server.release()
+
+
 async def test_a_lock_file_that_says_nonsense_is_held_by_an_unknown_process(sqlite_url):
     first = owner_lock(sqlite_url)
     await first.take()

@@ -96,6 +96,14 @@ def test_a_bad_name_is_told_in_our_own_words(write):
     assert problems_of(write('name = "New York"\n'))[0].startswith("name: 'New York' cannot be a site's name.")
 
 
+def test_the_default_store_is_not_blamed_where_every_named_one_is_wrong(write, tmp_path):
+    (tmp_path / "occupied").touch()
+
+    found = problems_of(write(f'state = "{tmp_path}/occupied"\n[[stores]]\nname = "UPPER"\n'))
+
+    assert not [problem for problem in found if problem.startswith("stores.main")]
+
+
 def test_impossible_combinations_are_told_at_once(write):
     found = problems_of(
         write(

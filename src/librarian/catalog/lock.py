@@ -102,14 +102,25 @@ class FileLock(OwnerLock):
             )
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 4096, 0).decode("utf-8", "replace")
+            await self._lock(descriptor)
+        except BaseException:
             os.close(descriptor)
-            raise _held_by(_describe(holder)) from error
+            raise
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(_self_description()).encode(), 0)
         self._held = descriptor
+
+    async def _lock(self, descriptor: int) -> None:
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if not tries_left:
+                    raise _held_by(_describe(os.pread(descriptor, 4096, 0).decode("utf-8", "replace"))) from error
+                # A command that works without a server holds it for a moment.
+                await asyncio.sleep(_TRY_SECONDS)
+            else:
+                return
 
     async def confirm(self) -> None:
         """See ``OwnerLock.confirm``: the kernel holds it for us, unless the file was replaced."""

@@ -99,7 +99,9 @@ def _problems_of_the_rest(raw: Mapping[str, object], wrong: Sequence[ErrorDetail
         if isinstance(items := rest.get(key), list):
             rest[key] = [item for item in items if item is not None]
     try:
-        return problems_of(_merged(rest))
+        merged = _merged(rest)
+        # Where all that were named are wrong, the default is no store of theirs.
+        return problems_of(merged if rest.get("stores", True) else merged.model_copy(update={"stores": ()}))
     except ValidationError:
         # It comes from the environment, or one mistake hid another.
         return []
