@@ -79,6 +79,21 @@ def test_a_reader_that_does_not_read_holds_up_no_end(stuck, monkeypatch):
     assert stuck.getvalue() == ""
 
 
+def test_what_nobody_reads_is_dropped_and_counted(stuck, monkeypatch):
+    monkeypatch.setattr(logs, "MOST_WAITING", 2)
+    log_to(stuck, form="text")
+    for number in range(10):
+        logging.getLogger("somebody").info("line %d", number)
+
+    stuck.released.set()
+    finish()
+
+    *told, last = stuck.getvalue().splitlines()
+    # The thread may have taken the first from the queue already.
+    assert [line.rpartition(" ")[2] for line in told] == [str(number) for number in range(len(told))]
+    assert f"Dropped {10 - len(told)} lines that nobody read in time" in last
+
+
 def test_extra_fields_and_tracebacks_reach_the_json(stuck):
     log_to(stuck, form="json")
     stuck.released.set()
