@@ -68,8 +68,7 @@ async def _write_rows(
     site: Site, account: Account, requests: Sequence[openings.UploadRequest], rooms: Sequence[room.Room]
 ) -> tuple[list[Answer], set[str]]:
     """The answers, and the ids of those that are new."""
-    async with site.catalog.begin() as tx:
-        await tx.incoming.lock_names()
+    async with site.catalog.begin(opens_names=True) as tx:
         obstacles = await tx.files.conflicts([request.name for request in requests])
         ledger = await room.ledger(tx, rooms)
         sorted_out = await openings.sort_out(account, requests, obstacles, ledger)

@@ -40,8 +40,7 @@ async def stage(site: Site, peer: Peer, asked: AskProbe) -> ProbeStaged:
         raise StoreUnavailable(f"the store {name} cannot be used: {store.problem}", remedy="Repair it there.")
     capacity = await store.capacity()
     token = Token.mint()
-    async with site.catalog.begin() as tx:
-        await tx.incoming.lock_names()
+    async with site.catalog.begin(opens_names=True) as tx:
         await tx.incoming.open([_opening(peer, name, token, size=asked.size)])
     await store.stage([token])
     return ProbeStaged(token=token, free_bytes=capacity.free_bytes)

@@ -96,7 +96,7 @@ async def _judge_with_room(site: Site, peer: Peer, clones: Sequence[OfferedClone
 
 async def _judge_once(site: Site, peer: Peer, clones: Sequence[OfferedClone], *, lease: timedelta) -> Judged:
     rooms = await room.sample(site)
-    async with site.catalog.begin() as tx:
+    async with site.catalog.begin(opens_names=True) as tx:
         return await judge(tx, peer=peer, clones=clones, rooms=rooms, lease=lease)
 
 
@@ -109,7 +109,6 @@ async def judge(
     tx: Transaction, *, peer: Peer, clones: Sequence[OfferedClone], rooms: Sequence[room.Room], lease: timedelta
 ) -> Judged:
     """Give a verdict on each of *clones*; accepted ones are written as incoming transfers of *peer*."""
-    await tx.incoming.lock_names()
     known = {row.uuid: row for row in await tx.incoming.with_uuids([c.uuid for c in clones], peer_id=peer.id)}
     bench = _Bench(peer=peer, ledger=await room.ledger(tx, rooms), lease=lease, now=utc_now())
     fresh: list[OfferedClone] = []

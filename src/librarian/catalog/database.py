@@ -65,8 +65,13 @@ _AWAY: Final = (
 _DAMAGED: Final = (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError)
 _DAMAGED_SQLITE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
+#: Any number does, as long as nobody else uses it: openings of names queue behind it on PostgreSQL.
+NAMES_LOCK: Final = 0x6C69_6272_6E61_6D65
+
 #: Whose catalog it is: asked in every transaction that may write.
 _GENERATION: Final = "SELECT generation FROM site WHERE id = 1"
+#: The same, and the lock on names: what follows sees what the holder before has committed.
+_GENERATION_LOCKING: Final = f"SELECT ({_GENERATION}), pg_advisory_xact_lock({NAMES_LOCK})"
 
 
 def _prepare_sqlite(dbapi: DBAPIConnection, _: ConnectionPoolEntry) -> None:
@@ -198,8 +203,11 @@ class Catalog:
         await self._engine.dispose()
 
     @asynccontextmanager
-    async def begin(self) -> AsyncIterator[Transaction]:
+    async def begin(self, *, opens_names: bool = False) -> AsyncIterator[Transaction]:
         """A transaction that may write: committed at the end, rolled back on any exception.
+
+        One that *opens_names* queues behind every other that does: two could each find the other's ancestor free and
+        both insert, which no index forbids. SQLite has one writer and needs no lock.
 
         Raises
         ------
@@ -210,7 +218,7 @@ class Catalog:
             Another process has taken this catalog over since we started.
         """
         if self._writers is None:
-            async with self._transaction(reads_only=False) as tx:
+            async with self._transaction(reads_only=False, opens_names=opens_names) as tx:
                 yield tx
             return
         # SQLite has one writer; queueing here is fair and costs no busy waiting.
@@ -224,15 +232,15 @@ class Catalog:
             yield tx
 
     @asynccontextmanager
-    async def _transaction(self, *, reads_only: bool) -> AsyncIterator[Transaction]:
+    async def _transaction(self, *, reads_only: bool, opens_names: bool = False) -> AsyncIterator[Transaction]:
         with translated():
             connection = await self._engine.connect()
             try:
                 await self._prepare(connection, reads_only=reads_only)
                 async with connection.begin():
                     with transaction_open():
-                        if not reads_only and self.generations:
-                            await self._confirm_owner(connection)
+                        if not reads_only and (self.generations or opens_names):
+                            await self._confirm_owner(connection, opens_names=opens_names)
                         yield Transaction(connection, self.dialect)
             finally:
                 # A connection that is not given back is lost to the pool, so not even cancellation stops this.
@@ -248,14 +256,14 @@ class Catalog:
     def _is_ours(self, generation: int) -> bool:
         return generation in self.generations
 
-    async def _confirm_owner(self, connection: AsyncConnection) -> None:
+    async def _confirm_owner(self, connection: AsyncConnection, *, opens_names: bool) -> None:
         if self.dialect == "sqlite":
             # Asked with the first statement, in the same trip.
             return
         before = self.generations
-        current = (await connection.exec_driver_sql(_GENERATION)).scalar()
+        current = (await connection.exec_driver_sql(_GENERATION_LOCKING if opens_names else _GENERATION)).scalar()
         # The owner may have stepped on while we asked: what was its own before or after is its own.
-        if current not in before and current not in self.generations:
+        if before and current not in before and current not in self.generations:
             raise OwnedElsewhere(
                 f"this process started as generation {self.generations[-1]}, the catalog is now at {current}",
                 remedy="Another librarian owns this catalog; this one stops writing.",

@@ -105,8 +105,8 @@ class Files(Repository):
         """What stands in the way of new arrivals under *names*; a name that is free is absent.
 
         Looks at held files and live arrivals: of the same name, of every ancestor, of any descendant. Names of
-        the same request are the caller's to compare. One statement. Call ``tx.incoming.lock_names()`` before it
-        in a transaction that is to open what it finds free.
+        the same request are the caller's to compare. One statement. A transaction that is to open what it finds free
+        must be one that ``opens_names``.
         """
         return await obstacles.find(self._connection, self._dialect, names)
 

@@ -39,23 +39,12 @@ if TYPE_CHECKING:
 
     from librarian.catalog.records import Incoming
 
-#: Any number does, as long as nobody else uses it: openings of names queue behind it on PostgreSQL.
-NAMES_LOCK: Final = 0x6C69_6272_6E61_6D65
 #: A promise of room to a transfer that has not moved for this long is not counted.
 LAPSE: Final = timedelta(days=1)
 
 
 class IncomingTransfers(Repository):
     """Files on their way in. What may follow what is ``states.INCOMING_MOVES``, nothing else."""
-
-    async def lock_names(self) -> None:
-        """Queue behind every other transaction that opens names; the unique index is only the backstop.
-
-        Two openings could each find the other's ancestor free and both insert: no index forbids that. SQLite
-        has one writer and needs no lock.
-        """
-        if not self._is_sqlite:
-            await self._connection.execute(select(func.pg_advisory_xact_lock(NAMES_LOCK)))
 
     async def shelves(self) -> tuple[Shelf, ...]:
         """Every store with what it keeps and has promised, by name. Only live transfers hold a promise.
@@ -72,7 +61,7 @@ class IncomingTransfers(Repository):
     async def open(self, openings: Sequence[Opening]) -> list[Incoming]:
         """Write *openings* as INITIATED rows, and return them in the same order.
 
-        The names must be free (``Files.conflicts`` under ``lock_names``), the stores known.
+        The names must be free (``Files.conflicts`` in the same transaction, which ``opens_names``), the stores known.
         """
         if not openings:
             return []
