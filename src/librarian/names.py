@@ -32,6 +32,7 @@ RESERVED_PREFIX: Final = ".librarian"
 LOST_AND_FOUND: Final = "lost+found"
 
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+_STORE_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 #: Nothing that a shell, ssh or rsync would take for more than a name.
 _SSH_ADDRESS = re.compile(
@@ -143,12 +144,14 @@ class _Label(str):
 
     __slots__ = ()
     _whose: ClassVar[str]
+    _form: ClassVar[re.Pattern[str]] = _LABEL
+    _letters: ClassVar[str] = "lowercase letters"
 
     def __new__(cls, text: object) -> Self:
-        if not isinstance(text, str) or not _LABEL.fullmatch(text):
+        if not isinstance(text, str) or not cls._form.fullmatch(text):
             raise BadName(
                 f"{str(text)[:80]!r} cannot be {cls._whose} name",
-                remedy="Use 1 to 63 lowercase letters, digits, '.', '_' or '-', starting with a letter or digit.",
+                remedy=f"Use 1 to 63 {cls._letters}, digits, '.', '_' or '-', starting with a letter or digit.",
             )
         return super().__new__(cls, text)
 
@@ -166,10 +169,12 @@ class SiteName(_Label):
 
 
 class StoreName(_Label):
-    """The name of a store within its site."""
+    """The name of a store within its site. Drives have labels such as ``A07``: capitals are letters too."""
 
     __slots__ = ()
     _whose = "a store's"
+    _form = _STORE_LABEL
+    _letters = "letters"
 
 
 class AccountName(_Label):

@@ -21,6 +21,7 @@ BIGGEST: Final = 2**63 - 1
 
 #: What a name looks like, for the API's description; the value types say it exactly.
 _LABEL: Final[dict[str, JsonValue]] = {"pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
+_STORE_LABEL: Final[dict[str, JsonValue]] = {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"}
 #: A part of a path is anything without slashes and control characters, but "." and "..".
 _ANY: Final = r"[^/\x00-\x1f\x7f]"
 _NO_DOT: Final = r"[^/.\x00-\x1f\x7f]"
@@ -69,7 +70,7 @@ TokenText = Annotated[
     Field(description="32 hexadecimal digits.", json_schema_extra={"pattern": "^[0-9a-f]{32}$"}),
 ]
 SiteText = Annotated[str, AfterValidator(SiteName), Field(json_schema_extra=_LABEL)]
-StoreText = Annotated[str, AfterValidator(StoreName), Field(json_schema_extra=_LABEL)]
+StoreText = Annotated[str, AfterValidator(StoreName), Field(json_schema_extra=_STORE_LABEL)]
 AccountText = Annotated[str, AfterValidator(AccountName), Field(json_schema_extra=_LABEL)]
 RuleText = Annotated[str, AfterValidator(RuleName), Field(json_schema_extra=_LABEL)]
 ChecksumText = Annotated[
