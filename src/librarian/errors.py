@@ -248,6 +248,12 @@ class CatalogDamaged(IntegrityError):
     status = 500
 
 
+class ManifestDamaged(IntegrityError):
+    """The manifest of a drive is truncated, altered or forged."""
+
+    code = "manifest_damaged"
+
+
 class NameTakenOnDisk(IntegrityError):
     """Other bytes stand under the name in the store's root, without a row in the catalog."""
 
