@@ -140,6 +140,8 @@ class DriveState(StrEnum):
     CONFIRMED = "confirmed"
     #: What it carries may be wiped.
     RELEASED = "released"
+    #: It is being wiped for its next round.
+    WIPING = "wiping"
     LOST = "lost"
 
 
@@ -200,9 +202,10 @@ DRIVE_MOVES: Final[dict[DriveState, frozenset[DriveState]]] = {
     _D.IN_TRANSIT: frozenset({_D.SEALED, _D.RECEIVED, _D.CONFIRMED, _D.RELEASED, _D.LOST}),
     _D.RECEIVED: frozenset({_D.CONFIRMED, _D.RELEASED, _D.LOST}),
     _D.CONFIRMED: frozenset({_D.RELEASED, _D.LOST}),
-    # The next round, or found again.
-    _D.RELEASED: frozenset({_D.LOADING}),
-    _D.LOST: frozenset({_D.RELEASED, _D.CONFIRMED}),
+    _D.RELEASED: frozenset({_D.WIPING, _D.LOST}),
+    _D.WIPING: frozenset({_D.LOADING, _D.LOST}),
+    # Found again.
+    _D.LOST: frozenset({_D.RELEASED}),
 }
 
 #: Transfers that still occupy their name.

@@ -29,6 +29,8 @@ class DriveRow(Base):
     who: Mapped[str] = mapped_column(Text)
     #: Counts its journeys, from 1.
     round: Mapped[int] = mapped_column(Integer)
+    #: The highest that was read from its identity file: what bears less is a copy of it. 0: none was written yet.
+    generation: Mapped[int] = mapped_column(BigInteger)
     #: Where its root was seen last: a hint, for it may be plugged in anywhere.
     path: Mapped[str] = mapped_column(Text)
     is_plugged: Mapped[bool] = mapped_column(Boolean)

@@ -28,6 +28,7 @@ def _drives() -> None:
         sa.Column("size", sa.BigInteger(), nullable=False), sa.Column("full_at", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False), sa.Column("since", INSTANT, nullable=False),
         sa.Column("who", sa.Text(), nullable=False), sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("generation", sa.BigInteger(), nullable=False),
         sa.Column("path", sa.Text(), nullable=False), sa.Column("is_plugged", sa.Boolean(), nullable=False),
         sa.Column("seen_at", INSTANT, nullable=False),
         sa.Column("created_at", INSTANT, nullable=False), sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ),
