@@ -19,6 +19,7 @@ AccountId = NewType("AccountId", int)
 RuleId = NewType("RuleId", int)
 BatchId = NewType("BatchId", int)
 TransferId = NewType("TransferId", int)
+ReceptionId = NewType("ReceptionId", int)
 
 #: Longest file name in bytes; an index row of PostgreSQL holds 2,704.
 NAME_BYTES: Final = 1024

@@ -187,6 +187,7 @@ def _commit(given: Subquery) -> Executable:
         update(IncomingRow)
         .where(
             IncomingRow.uuid == given.c.uuid,
+            IncomingRow.arrival == literal_column("'upload'"),
             # Zero as a column, not as a constant: SQLite would rather walk every upload there ever was.
             given.c.peer_id == OFFERER,
             may_become(TransferState.STAGED),

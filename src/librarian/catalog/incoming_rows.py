@@ -12,7 +12,7 @@ from librarian.catalog.columns import from_micros, to_micros
 from librarian.catalog.records import Incoming
 from librarian.catalog.schema import IncomingRow, StoreRow
 from librarian.checksum import Checksum
-from librarian.names import FileName, PeerId, StoreId, StoreName, Token, TransferId
+from librarian.names import FileName, PeerId, ReceptionId, RuleId, StoreId, StoreName, Token, TransferId
 from librarian.states import INCOMING_MOVES, Arrival, Kind, TransferState, sources_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ INCOMING_COLUMNS = (
     IncomingRow.arrival,
     IncomingRow.peer_id,
     IncomingRow.account,
+    IncomingRow.reception_id,
+    IncomingRow.source_store_id,
+    IncomingRow.rule_id,
     IncomingRow.name,
     IncomingRow.kind,
     IncomingRow.size,
@@ -64,6 +67,11 @@ class Opening:
     store: StoreName
     token: Token
     reserved: int
+    #: Of one that is read from a drive.
+    reception_id: ReceptionId | None = None
+    #: Of a copy of what rests on a store of ours: that store, and the rule that asks for it.
+    source_store_id: StoreId | None = None
+    rule_id: RuleId | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +167,9 @@ def incoming_of(row: rows.Found) -> Incoming:
         arrival=Arrival(row.arrival),
         peer_id=None if row.peer_id is None else PeerId(row.peer_id),
         account=row.account,
+        reception_id=None if row.reception_id is None else ReceptionId(row.reception_id),
+        source_store_id=None if row.source_store_id is None else StoreId(row.source_store_id),
+        rule_id=None if row.rule_id is None else RuleId(row.rule_id),
         name=FileName.trusted(row.name),
         kind=Kind(row.kind),
         size=row.size,
@@ -189,6 +200,9 @@ OPENING_COLUMNS: Final[dict[str, rows.ColumnType]] = {
     "arrival": rows.TEXT,
     "peer_id": rows.BIGINT,
     "account": rows.TEXT,
+    "reception_id": rows.BIGINT,
+    "source_store_id": rows.BIGINT,
+    "rule_id": rows.BIGINT,
     "name": rows.TEXT,
     "kind": rows.TEXT,
     "size": rows.BIGINT,
@@ -213,6 +227,9 @@ def cells_of(each: Opening, now: datetime) -> tuple[rows.Cell, ...]:
         each.arrival,
         each.peer_id,
         each.account,
+        each.reception_id,
+        each.source_store_id,
+        each.rule_id,
         each.name,
         each.kind,
         each.size,
@@ -237,6 +254,9 @@ def opened(each: Opening, id_: TransferId, store_id: StoreId, now: datetime) -> 
         arrival=each.arrival,
         peer_id=each.peer_id,
         account=each.account,
+        reception_id=each.reception_id,
+        source_store_id=each.source_store_id,
+        rule_id=each.rule_id,
         name=each.name,
         kind=each.kind,
         size=each.size,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         FileId,
         FileName,
         PeerId,
+        ReceptionId,
         RuleId,
         RuleName,
         SiteName,
@@ -189,6 +190,11 @@ class Incoming:
     attempts: int
     created_at: datetime
     progressed_at: datetime
+    #: Of one that is read from a drive.
+    reception_id: ReceptionId | None = None
+    #: Of a copy of what rests on a store of ours: that store, and the rule that asks for it.
+    source_store_id: StoreId | None = None
+    rule_id: RuleId | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
