@@ -203,6 +203,12 @@ class PeerUnavailable(Unavailable):
     code = "peer_unavailable"
 
 
+class EngineFull(Unavailable):
+    """A transfer engine has no place for another transfer now."""
+
+    code = "engine_full"
+
+
 class OwnedElsewhere(Unavailable):
     """Another process owns this catalog."""
 

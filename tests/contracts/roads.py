@@ -15,7 +15,7 @@ from librarian.transfers.base import Item, Job, Phase, Progress, TransferEngine
 from librarian.transfers.globus import GlobusEngine
 from librarian.transfers.globus_account import Account, Credentials
 from librarian.transfers.globus_desk import Desk
-from librarian.transfers.globus_hauls import Collection
+from librarian.transfers.globus_places import Collection
 from librarian.transfers.http import HttpEngine
 from librarian.transfers.local import LocalEngine
 from librarian.transfers.rsync import RsyncEngine

@@ -85,7 +85,7 @@ async def test_a_destination_that_is_full_goes_on_by_itself_once_an_operator_mad
 
         async def says_why() -> bool:
             async with sender.site.catalog.read() as tx:
-                return any(batch.reason for batch in await tx.batches.running(limit=10))
+                return any(batch.reason for batch in await tx.batches.begun(limit=10))
 
         await until(says_why)
         (disk / "ballast").unlink()
@@ -108,7 +108,7 @@ async def test_a_password_that_ends_in_the_middle_of_a_transfer_holds_it_up_unti
 
     async def says_why() -> bool:
         async with sender.site.catalog.read() as tx:
-            return any("password" in (batch.reason or "") for batch in await tx.batches.running(limit=10))
+            return any("password" in (batch.reason or "") for batch in await tx.batches.begun(limit=10))
 
     await until(says_why)
     body = {"url": proxy.url, "username": sender.name, "password": "another"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from librarian.settings import CollectionSettings, GlobusSettings
-from librarian.states import TransferState
+from librarian.states import BatchState, TransferState
 from tests.clone_fixtures import POLICY, Party, acquaint, party, until
 from tests.fakes.globus import FakeGlobus, fake_globus, pointed_at
 
@@ -20,18 +20,16 @@ class Pair:
     receiver: Party
 
 
-def at_globus(globus: FakeGlobus, folder: Path, *, sees: str = "/"):
-    """Changes a site's settings: its one store is in a collection over *folder*."""
-    client, secret = globus.add_client()
+def at_globus(globus: FakeGlobus, folder: Path, *, client: tuple[str, str] | None = None):
+    """Changes a site's settings: its store is in a collection over *folder*; *client*: who it is, and its secret."""
+    client, secret = client or globus.add_client()
     secret_file = folder.with_suffix(".secret")
     secret_file.write_text(secret)
     collection = globus.add_collection(folder)
 
     def change(settings):
         store = settings.stores[0]
-        found = CollectionSettings(
-            collection=collection, root=f"{sees}{store.root.name}", staging=f"{sees}{store.staging.name}"
-        )
+        found = CollectionSettings(collection=collection, root=f"/{store.root.name}", staging=f"/{store.staging.name}")
         return settings.model_copy(
             update={
                 "stores": (store.model_copy(update={"globus": found}),),
@@ -211,3 +209,120 @@ async def test_what_stands_on_no_collection_goes_by_the_next_engine_of_the_rule(
                 await sender.knows_copies_at(receiver, ["one"])
 
     assert globus.requests["submit"] == 0
+
+
+async def test_a_task_of_a_cancelled_transfer_is_stopped_although_its_acceptance_was_never_heard(globus_pair):
+    sender, globus = globus_pair.sender, globus_pair.globus
+    globus.cue("silent")
+    globus.cue("lost_reply", on="submit")
+    globus.cue("unavailable", on="submit", times=99)
+    await sender.upload({"one": b"one"})
+    await sender.replicates_to(globus_pair.receiver, engines=("globus",))
+    await until(lambda: has_tasks(globus, ["ACTIVE"]))
+    (transfer,) = await sender.outgoing()
+
+    cancelled = await sender.live.call("POST", "/api/v1/transfers/cancel", body={"uuids": [transfer.uuid]})
+
+    assert cancelled.status == 200
+    await until(lambda: has_tasks(globus, ["FAILED"]))
+    await until(lambda: has_batches(sender, [BatchState.CANCELLED]))
+
+
+async def test_a_task_whose_acceptance_was_never_heard_is_stopped_when_its_peer_is_paused(globus_pair):
+    sender, globus = globus_pair.sender, globus_pair.globus
+    globus.cue("silent")
+    globus.cue("lost_reply", on="submit")
+    globus.cue("unavailable", on="submit", times=99)
+    await sender.upload({"one": b"one"})
+    await sender.replicates_to(globus_pair.receiver, engines=("globus",))
+    await until(lambda: has_tasks(globus, ["ACTIVE"]))
+
+    await sender.live.call("PATCH", "/api/v1/peers/nersc", body={"flow": "paused"})
+
+    await until(lambda: has_tasks(globus, ["FAILED"]))
+    globus.cues.waiting.clear()
+    await sender.live.call("PATCH", "/api/v1/peers/nersc", body={"flow": "open"})
+    await sender.knows_copies_at(globus_pair.receiver, ["one"])
+
+
+async def test_a_silence_outlives_a_restart_of_the_sender(urls, tmp_path):
+    async with fake_globus() as globus:
+        change = at_globus(globus, tmp_path / "a")
+        with pointed_at(globus):
+            async with party(urls[1], tmp_path / "b", "nersc", change=at_globus(globus, tmp_path / "b")) as receiver:
+                async with party(urls[0], tmp_path / "a", "chajnantor", change=change) as sender:
+                    await acquaint(sender, receiver)
+                    port = sender.port
+                    globus.cue("silent")
+                    await sender.upload({"one": b"one"})
+                    await sender.replicates_to(receiver, engines=("globus",))
+                    await until(lambda: is_silent(sender))
+                    async with sender.site.catalog.read() as tx:
+                        (before,) = (await tx.batches.with_ids([1])).values()
+
+                async with party(urls[0], tmp_path / "a", "chajnantor", port=port, change=change) as sender:
+                    globus.requests.clear()
+                    await until(lambda: has_been_asked(globus, "task_list", times=3))
+                    async with sender.site.catalog.read() as tx:
+                        (after,) = (await tx.batches.with_ids([1])).values()
+
+    assert (before.silent_since, before.handle) == (after.silent_since, after.handle)
+    assert globus.requests["submit"] == 1
+
+
+async def test_two_sites_of_one_account_share_what_globus_takes_of_it(urls, tmp_path):
+    async with fake_globus() as globus:
+        client = globus.add_client()
+        globus.most_pending = 2
+        ours, others = (at_globus(globus, tmp_path / name, client=client) for name in ("a", "c"))
+        with pointed_at(globus):
+            async with (
+                party(urls[0], tmp_path / "a", "chajnantor", change=ours) as site,
+                party(urls[2], tmp_path / "c", "paranal", change=others) as other,
+                party(urls[1], tmp_path / "b", "nersc", change=at_globus(globus, tmp_path / "b")) as receiver,
+            ):
+                await acquaint(site, receiver)
+                await acquaint(other, receiver)
+                globus.cue("silent")
+                await other.upload({"theirs/1": b"1", "theirs/2": b"2"})
+                await other.replicates_to(receiver, engines=("globus",), batch_files=1, match=("theirs/*",))
+                await until(lambda: has_tasks(globus, ["ACTIVE", "SUCCEEDED"]))
+                globus.most_pending = 1
+                await site.upload({"ours/1": b"1", "ours/2": b"2"})
+                await site.replicates_to(receiver, engines=("globus",), batch_files=1, match=("ours/*",))
+                await until(lambda: is_told_full(site))
+                submitted = globus.requests["submit"]
+
+                globus.release()
+
+                await site.knows_copies_at(receiver, ["ours/1", "ours/2"])
+                await other.knows_copies_at(receiver, ["theirs/1", "theirs/2"])
+                async with site.site.catalog.read() as tx:
+                    batches = (await tx.batches.with_ids([1, 2])).values()
+                assert [(batch.state, batch.attempts) for batch in batches] == [(BatchState.DELIVERED, 0)] * 2
+                assert (*await site.alerts(), *await other.alerts()) == ()
+                assert submitted < 20
+
+
+async def has_tasks(globus: FakeGlobus, statuses: list[str]) -> bool:
+    return sorted(task.status for task in globus.tasks.values()) == statuses
+
+
+async def has_batches(site: Party, states: list[BatchState]) -> bool:
+    async with site.site.catalog.read() as tx:
+        return [batch.state for batch in (await tx.batches.with_ids(range(1, 10))).values()] == states
+
+
+async def has_been_asked(globus: FakeGlobus, request: str, *, times: int) -> bool:
+    return globus.requests[request] >= times
+
+
+async def is_silent(site: Party) -> bool:
+    async with site.site.catalog.read() as tx:
+        return any(batch.silent_since for batch in await tx.batches.begun(limit=10))
+
+
+async def is_told_full(site: Party) -> bool:
+    async with site.site.catalog.read() as tx:
+        reasons = [batch.reason or "" for batch in await tx.batches.begun(limit=10)]
+    return len(reasons) == 2 and all("as many tasks of this account" in reason for reason in reasons)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.contracts.roads import globus_road
+from tests.contracts.roads import globus_road, make_globus_engine
 
 
 @pytest.fixture
@@ -21,3 +21,13 @@ async def busy(folders):
         road.has_file("one", b"one" * 1000)
         road.has_file("two", b"two" * 1000)
         yield road, globus
+
+
+@pytest.fixture
+async def another(busy, folders):
+    """Another engine of the same account, as after a restart, or at another site."""
+    _, globus = busy
+    (collection,) = [name for name, each in globus.collections.items() if each.root == folders[0]]
+    engine = make_globus_engine(globus, folders[0], collection)
+    yield engine
+    await engine.close()

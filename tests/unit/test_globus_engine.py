@@ -271,39 +271,3 @@ async def test_a_failure_whose_history_was_deleted_fails_every_item(busy):
 
     assert progress.phase is Phase.FAILED
     assert set(progress.failed_items) == {item.uuid for item in road.items}
-
-
-async def test_cancelling_stops_the_task_at_globus(busy):
-    road, globus = busy
-    globus.cue("silent")
-    handle = await road.starts()
-
-    await road.engine.cancel(handle)
-
-    (task,) = globus.tasks.values()
-    assert (task.status, (await road.says(handle)).phase) == ("FAILED", Phase.LOST)
-
-
-async def test_what_was_submitted_before_a_restart_can_be_cancelled(busy, folders):
-    road, globus = busy
-    globus.cue("silent")
-    handle = await road.starts()
-    (collection,) = [name for name, each in globus.collections.items() if each.root == folders[0]]
-    again = make_globus_engine(globus, folders[0], collection)
-
-    await again.cancel(handle)
-
-    await again.close()
-    assert [task.status for task in globus.tasks.values()] == ["FAILED"]
-
-
-async def test_a_cancel_that_does_not_get_through_is_made_good(busy):
-    road, globus = busy
-    globus.cue("silent")
-    handle = await road.starts()
-    globus.cue("endpoint_error", on="cancel")
-    await road.engine.cancel(handle)
-
-    await road.engine.cancel(handle)
-
-    assert [task.status for task in globus.tasks.values()] == ["FAILED"]

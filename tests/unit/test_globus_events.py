@@ -1,16 +1,22 @@
 """What the codes of Globus' events mean to us."""
 
 import json
+import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from librarian.names import SiteName, StoreName, Token
 from librarian.states import Kind
+from librarian.timing import utc_now
 from librarian.transfers.base import Item, Job
 from librarian.transfers.globus_documents import Event, Skipped, TaskNote
-from librarian.transfers.globus_hauls import Collection, Haul, Load, order_of
+from librarian.transfers.globus_hauls import Haul, order_of
+from librarian.transfers.globus_places import Collection, Load, Places
 from librarian.transfers.globus_troubles import Trouble, trouble_of
 
 
@@ -122,11 +128,36 @@ def test_a_source_that_changed_is_suspect():
 
 def test_time_that_a_person_took_is_no_silence():
     haul = a_haul()
-    haul.progressed_at -= 3600
+    haul.silent_since -= timedelta(hours=1)
 
     haul.wait_for_a_person("it is paused", "Ask.")
 
     assert (haul.is_held, haul.is_silent(timedelta(minutes=30))) == (True, False)
+
+
+@pytest.mark.parametrize(("moved", "has_grown"), [(100, False), (101, True)])
+def test_what_another_process_has_seen_is_no_progress_and_what_came_after_it_is(moved, has_grown):
+    job = replace(a_job("/data/one/x"), bytes_done=100, silent_since=utc_now() - timedelta(hours=7))
+    (haul,) = order_of(job, "key", site="chajnantor", collections=COLLECTIONS).hauls
+
+    haul.note_progress(TaskNote.read({"task_id": "1", "status": "ACTIVE", "bytes_transferred": moved}))
+
+    assert haul.is_silent(timedelta(hours=6)) is not has_grown
+
+
+SEGMENTS = st.sampled_from(["a", "ab", "b", "a.b", "a b"])
+PATHS = st.lists(SEGMENTS, min_size=1, max_size=3).map(lambda parts: "/store/" + "/".join(parts))
+TEXTS = st.lists(st.one_of(PATHS, st.sampled_from(["", " ", '"', "/", "/store/", "x"])), max_size=5).map("".join)
+
+
+@given(sources=st.lists(PATHS, max_size=5, unique=True), text=TEXTS)
+def test_a_text_speaks_of_a_source_where_it_holds_that_path_or_one_below(sources, text):
+    loads = [replace(a_load(source), source=source) for source in sources]
+
+    found = Places(loads).come_from(text)
+
+    ends = r"""(?=[/"'\\\n\r\t ,;:)\]}>]|\Z)"""
+    assert {load.source for load in found} == {each for each in sources if re.search(re.escape(each) + ends, text)}
 
 
 def test_a_task_is_read_from_the_little_that_it_must_say():

@@ -1,15 +1,16 @@
 """What the Globus engine says and does while a task is in trouble."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from librarian.transfers.base import Phase
 from tests.contracts.roads import globus_road
-from tests.unit.globus_roads import busy, folders
+from tests.unit.globus_roads import another, busy, folders
 
-__all__ = ["busy", "folders"]
+__all__ = ["another", "busy", "folders"]
 
 
 async def test_faults_are_noise_and_told_while_nothing_moves(busy):
@@ -121,6 +122,33 @@ async def test_silence_is_held_and_ends_when_something_moves(folders):
 
     assert progress.phase is Phase.SUCCEEDED
     assert "nothing got done" in held.reason
+
+
+async def test_a_task_that_was_silent_before_a_restart_is_held_at_once(busy, another):
+    road, globus = busy
+    globus.cue("silent")
+    key = await road.starts()
+    known = await road.says(key)
+    long_ago = datetime.now(UTC) - timedelta(hours=7)
+
+    await another.submit(replace(road.job, silent_since=long_ago), key)
+    held = (await another.inspect([key]))[key]
+
+    assert (known.phase, datetime.now(UTC) - known.silent_since < timedelta(minutes=1)) == (Phase.ACTIVE, True)
+    assert (held.phase, held.silent_since) == (Phase.HELD, long_ago)
+    assert "nothing got done" in held.reason
+
+
+async def test_a_task_that_got_something_done_while_we_were_away_is_not_silent(busy, another):
+    road, globus = busy
+    globus.cue("silent")
+    key = await road.starts()
+    (task,) = globus.tasks.values()
+    task.bytes_moved = 1
+
+    await another.submit(replace(road.job, silent_since=datetime.now(UTC) - timedelta(hours=7)), key)
+
+    assert (await another.inspect([key]))[key].phase is Phase.ACTIVE
 
 
 async def test_a_task_that_gets_on_gets_more_time(busy):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
+
 
 _COLUMNS = (
     BatchRow.id,
@@ -36,6 +38,7 @@ _COLUMNS = (
     BatchRow.reason,
     BatchRow.created_at,
     BatchRow.progressed_at,
+    BatchRow.silent_since,
 )
 
 #: Batches that an engine works on, or is about to.
@@ -60,7 +63,12 @@ def _batch(row: rows.Found) -> Batch:
         reason=found["reason"],
         created_at=found["created_at"],
         progressed_at=found["progressed_at"],
+        silent_since=found["silent_since"],
     )
+
+
+def _has_work() -> ColumnElement[bool]:
+    return exists().where(OutgoingRow.batch_id == BatchRow.id, rows.one_of(OutgoingRow.state, TransferState.ONGOING))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,12 +116,9 @@ class Batches(Repository):
     async def emptied(self, ids: Sequence[BatchId]) -> tuple[Batch, ...]:
         """Those of *ids* that an engine still works on, or is to, for no transfer at all."""
         wanted = self._table("wanted", id=rows.BIGINT)
-        is_wanted = exists().where(
-            OutgoingRow.batch_id == BatchRow.id, rows.one_of(OutgoingRow.state, TransferState.ONGOING)
-        )
         found = await self._connection.execute(
             select(*_COLUMNS).where(
-                BatchRow.id.in_(select(wanted.c.id)), rows.one_of(BatchRow.state, *UNDER_WAY), ~is_wanted
+                BatchRow.id.in_(select(wanted.c.id)), rows.one_of(BatchRow.state, *UNDER_WAY), ~_has_work()
             ),
             {"wanted": rows.pack((id_,) for id_ in set(ids))},
         )
@@ -129,24 +134,27 @@ class Batches(Repository):
         )
         return tuple(PeerId(peer) for peer in found)
 
-    async def in_state(
-        self, states: Sequence[BatchState], *, peer: PeerId, now: datetime, limit: int
-    ) -> tuple[Batch, ...]:
-        """Batches to *peer* in one of *states* whose time has come, oldest first."""
+    async def waiting(self, *, peer: PeerId, now: datetime, limit: int) -> tuple[Batch, ...]:
+        """Batches to *peer* that are to start now, with something to move, oldest first."""
         found = await self._connection.execute(
             select(*_COLUMNS)
-            .where(rows.one_of(BatchRow.state, *states), BatchRow.peer_id == peer, BatchRow.next_try_at <= now)
+            .where(
+                rows.one_of(BatchRow.state, BatchState.QUEUED),
+                BatchRow.peer_id == peer,
+                BatchRow.next_try_at <= now,
+                _has_work(),
+            )
             .order_by(BatchRow.id)
             .limit(limit)
         )
         return tuple(_batch(row) for row in found)
 
-    async def running(self, *, limit: int) -> tuple[Batch, ...]:
-        """Batches that engines work on, oldest first."""
+    async def begun(self, *, limit: int) -> tuple[Batch, ...]:
+        """Batches that engines work on, oldest first, and after them those queued, which may have been submitted."""
         found = await self._connection.execute(
             select(*_COLUMNS)
-            .where(rows.one_of(BatchRow.state, BatchState.ACTIVE, BatchState.HELD))
-            .order_by(BatchRow.id)
+            .where(rows.one_of(BatchRow.state, BatchState.ACTIVE, BatchState.HELD, BatchState.QUEUED))
+            .order_by(case((BatchRow.state == BatchState.QUEUED, 1), else_=0), BatchRow.id)
             .limit(limit)
         )
         return tuple(_batch(row) for row in found)
@@ -154,7 +162,7 @@ class Batches(Repository):
     async def loads(self, now: datetime) -> tuple[Load, ...]:
         """What each engine does for each peer; those that have waited longest for a start come first."""
         is_queued = BatchRow.state == BatchState.QUEUED
-        waits = and_(is_queued, BatchRow.next_try_at <= now)
+        waits = and_(is_queued, BatchRow.next_try_at <= now, _has_work())
         first = func.min(case((waits, BatchRow.id)))
         found = await self._connection.execute(
             select(
@@ -227,16 +235,25 @@ class Batches(Repository):
         )
         return moved.first() is not None
 
-    async def give_key(self, batch: BatchId, key: str) -> None:
-        """The batch that was being submitted has a *key* now, and is QUEUED; one that is stored is never replaced."""
+    async def give_back(self, batch: BatchId, *, key: str, reason: str | None, next_try_at: datetime) -> None:
+        """The batch that was being submitted is QUEUED again, which is no failure; a *key* that it has stays."""
         await self._connection.execute(
             update(BatchRow)
             .where(BatchRow.id == batch, rows.one_of(BatchRow.state, BatchState.SUBMITTING))
-            .values(key=func.coalesce(BatchRow.key, key), state=BatchState.QUEUED, next_try_at=utc_now())
+            .values(
+                key=func.coalesce(BatchRow.key, key), state=BatchState.QUEUED, reason=reason, next_try_at=next_try_at
+            )
         )
 
     async def progress(
-        self, batch: BatchId, *, state: BatchState, bytes_done: int, reason: str | None, next_try_at: datetime
+        self,
+        batch: BatchId,
+        *,
+        state: BatchState,
+        bytes_done: int,
+        reason: str | None,
+        silent_since: datetime | None,
+        next_try_at: datetime,
     ) -> None:
         """The engine has moved *bytes_done* in all, and is ACTIVE or HELD; only growth counts as progress."""
         grew = BatchRow.bytes_done < bytes_done
@@ -248,6 +265,7 @@ class Batches(Repository):
                 bytes_done=case((grew, bytes_done), else_=BatchRow.bytes_done),
                 progressed_at=case((grew, literal(utc_now(), Instant())), else_=BatchRow.progressed_at),
                 reason=reason,
+                silent_since=silent_since,
                 next_try_at=next_try_at,
             )
         )

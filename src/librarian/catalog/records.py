@@ -237,6 +237,8 @@ class Batch:
     reason: str | None
     created_at: datetime
     progressed_at: datetime
+    #: Since when its engine sees nothing done, although something should be.
+    silent_since: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

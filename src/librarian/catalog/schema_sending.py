@@ -83,6 +83,8 @@ class BatchRow(Base):
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Instant)
     progressed_at: Mapped[datetime] = mapped_column(Instant)
+    #: Since when its engine sees nothing done, although something should be; survives a restart.
+    silent_since: Mapped[datetime | None] = mapped_column(Instant)
     ended_at: Mapped[datetime | None] = mapped_column(Instant)
     __table_args__ = (
         Index(

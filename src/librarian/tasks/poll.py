@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from librarian import guard, outcomes
 from librarian.catalog.copies_due import Turn
+from librarian.errors import LibrarianError
 from librarian.gates import gate_of
 from librarian.policies import ClonePolicy
 from librarian.replication import Assertion, note
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from librarian.names import BatchId, PeerId
     from librarian.site import Site
     from librarian.timing import Budget
+    from librarian.transfers.base import TransferEngine
+
+log = logging.getLogger(__name__)
 
 #: Batches asked about in one question to an engine.
 MOST_ASKED: Final = 1000
@@ -34,7 +40,7 @@ PATIENCE: Final = timedelta(seconds=30)
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """Batches that engines work on, and the peers they go to; what may not move there now is to be stopped."""
+    """Batches that engines work on, or may, and the peers they go to; what may not move there now is to be stopped."""
 
     batches: tuple[Batch, ...]
     peers: dict[PeerId, Peer]
@@ -43,12 +49,20 @@ class Question:
     #: Batches of which nothing is left to move: every transfer in them has ended otherwise.
     emptied: frozenset[BatchId]
 
-    def is_stopped(self, batch: Batch) -> bool:
-        """Whether nothing may move to the batch's peer now."""
-        return batch.peer_id in self.stopped
+    def is_to_stop(self, batch: Batch) -> bool:
+        """Whether its engine must not go on with it."""
+        return batch.id in self.emptied or batch.peer_id in self.stopped
 
 
-class Poll(Task[Question, dict[str, Progress]]):
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """How far batches are, by handle, and which of those to be stopped no engine works on any more."""
+
+    progress: dict[str, Progress]
+    stopped: set[BatchId]
+
+
+class Poll(Task[Question, Answers]):
     """Asks engines how far batches are. Unknown is not failed: what cannot be asked is asked again."""
 
     name: ClassVar[str] = "poll"
@@ -59,40 +73,58 @@ class Poll(Task[Question, dict[str, Progress]]):
         self.cadence = Cadence(interval=self.policy.interval)
 
     async def plan(self, tx: Transaction) -> Question | None:
-        """Every running batch."""
-        batches = await tx.batches.running(limit=MOST_ASKED)
-        if not batches:
+        """Every running batch, and of those queued what is to be stopped: its submission may have gone unheard."""
+        begun = await tx.batches.begun(limit=MOST_ASKED)
+        if not begun:
             return None
-        peers = await tx.peers.with_ids([batch.peer_id for batch in batches])
+        peers = await tx.peers.with_ids([batch.peer_id for batch in begun])
         now = utc_now()
         gates = {peer.id: gate_of(peer, now=now) for peer in peers.values()}
         stopped = {peer: gate.why for peer, gate in gates.items() if not gate.may_move}
-        emptied = frozenset(batch.id for batch in await tx.batches.emptied([batch.id for batch in batches]))
-        return Question(batches=batches, peers=peers, stopped=stopped, emptied=emptied)
+        emptied = frozenset(batch.id for batch in await tx.batches.emptied([batch.id for batch in begun]))
+        asked = tuple(
+            batch
+            for batch in begun
+            if batch.state is not BatchState.QUEUED
+            or batch.id in emptied
+            or (batch.key is not None and batch.peer_id in stopped)
+        )
+        return Question(batches=asked, peers=peers, stopped=stopped, emptied=emptied) if asked else None
 
-    async def act(self, plan: Question) -> dict[str, Progress]:
+    async def act(self, plan: Question) -> Answers:
         """Ask every engine once, side by side; stop what may not move now."""
-        answers = await asyncio.gather(*(self._ask(engine, plan) for engine in {b.engine for b in plan.batches}))
-        return {handle: progress for answer in answers for handle, progress in answer.items()}
+        answers = Answers(progress={}, stopped=set())
+        await asyncio.gather(*(self._ask(engine, plan, answers) for engine in {b.engine for b in plan.batches}))
+        return answers
 
-    async def _ask(self, name: str, plan: Question) -> dict[str, Progress]:
+    async def _ask(self, name: str, plan: Question, answers: Answers) -> None:
+        batches = [batch for batch in plan.batches if batch.engine == name]
+        to_stop = [batch for batch in batches if plan.is_to_stop(batch)]
         engine = self.site.engines.get(name)
         if engine is None:
-            return {}
-        handles: list[str] = []
-        for batch in plan.batches:
-            if batch.engine != name or batch.handle is None:
-                continue
-            if plan.is_stopped(batch) or batch.id in plan.emptied:
-                # What was stopped is LOST once it may move again: submitted anew, same key, same staging.
-                await engine.cancel(batch.handle)
-            else:
-                handles.append(batch.handle)
-        try:
+            answers.stopped.update(batch.id for batch in to_stop)
+            return
+        handles = [batch.handle for batch in batches if batch.handle is not None and batch not in to_stop]
+
+        async def inspect() -> None:
+            answers.progress.update(await engine.inspect(handles))
+
+        with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE.total_seconds()):
-                return await engine.inspect(handles)
-        except TimeoutError:
-            return {}
+                await asyncio.gather(inspect(), *(self._stop(engine, batch, answers) for batch in to_stop))
+
+    async def _stop(self, engine: TransferEngine, batch: Batch, answers: Answers) -> None:
+        """Stop what an engine may do for *batch*. Once it may move again it is LOST: same key, same staging."""
+        handle = batch.handle or batch.key
+        try:
+            if handle is not None:
+                await engine.cancel(handle)
+        except LibrarianError as error:
+            log.warning(
+                "Cannot stop batch %s yet: %s", batch.id, error, extra={"event": "batch-not-stopped", "batch": batch.id}
+            )
+        else:
+            answers.stopped.add(batch.id)
 
     async def run_pass(self, budget: Budget) -> int:
         """One round: asking again at once would tell nothing new. Engines ring when something has."""
@@ -105,18 +137,19 @@ class Poll(Task[Question, dict[str, Progress]]):
             self.site.bells.ring(bell)
         return 0
 
-    async def record(self, tx: Transaction, plan: Question, result: dict[str, Progress]) -> None:
+    async def record(self, tx: Transaction, plan: Question, result: Answers) -> None:
         """Write progress and results; a batch that has ended is told to its receiver in the same transaction."""
         unknown = Progress(phase=Phase.UNKNOWN, reason="the engine does not answer")
         for batch in plan.batches:
             if batch.id in plan.emptied:
-                self.site.meters.forget(batch.id)
-                await tx.batches.move(batch.id, BatchState.CANCELLED, reason="nothing is left to move")
+                if batch.id in result.stopped:
+                    self.site.meters.forget(batch.id)
+                    await tx.batches.move(batch.id, BatchState.CANCELLED, reason="nothing is left to move")
                 continue
-            if plan.is_stopped(batch):
+            if batch.peer_id in plan.stopped:
                 await self._stopped(tx, batch, plan.stopped[batch.peer_id])
                 continue
-            progress = result.get(batch.handle or "", unknown)
+            progress = result.progress.get(batch.handle or "", unknown)
             peer = plan.peers[batch.peer_id]
             self._measure(batch, progress)
             match progress.phase:
@@ -139,10 +172,18 @@ class Poll(Task[Question, dict[str, Progress]]):
             meters.forget(batch.id)
 
     async def _stopped(self, tx: Transaction, batch: Batch, why: str) -> None:
-        if batch.reason == why:
+        if batch.state is BatchState.QUEUED or batch.reason == why:
             return
         now = utc_now()
-        await tx.batches.progress(batch.id, state=batch.state, bytes_done=batch.bytes_done, reason=why, next_try_at=now)
+        await tx.batches.progress(
+            batch.id,
+            state=batch.state,
+            bytes_done=batch.bytes_done,
+            reason=why,
+            # That nothing gets done while it is stopped is no wonder.
+            silent_since=None,
+            next_try_at=now,
+        )
 
     async def _goes_on(self, tx: Transaction, batch: Batch, progress: Progress) -> None:
         is_active = progress.phase is Phase.ACTIVE
@@ -157,6 +198,7 @@ class Poll(Task[Question, dict[str, Progress]]):
             state=BatchState.ACTIVE if is_active else batch.state,
             bytes_done=progress.bytes_done,
             reason=progress.reason or None,
+            silent_since=progress.silent_since if is_active else batch.silent_since,
             next_try_at=utc_now(),
         )
 
@@ -172,6 +214,7 @@ class Poll(Task[Question, dict[str, Progress]]):
             state=BatchState.HELD,
             bytes_done=progress.bytes_done,
             reason=progress.reason,
+            silent_since=progress.silent_since,
             next_try_at=utc_now(),
         )
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from librarian import guard
-from librarian.errors import Bug, LibrarianError, Unavailable
+from librarian.errors import Bug, EngineFull, LibrarianError, Unavailable
 from librarian.gates import gate_of
 from librarian.states import BatchState, TransferState
 from librarian.tasks import planning
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from librarian.catalog.records import Batch, EntryPoint, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import FileId, PeerId, StoreName
+
+#: A batch for which its engine has no place is tried again after so many intervals.
+FULL_PAUSES: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,8 @@ class Step:
 
     key: str
     handle: str | None = None
+    #: The engine has no place for it now.
+    full: EngineFull | None = None
 
 
 class Submit(LaneTask[Submission, Step]):
@@ -68,9 +74,6 @@ class Submit(LaneTask[Submission, Step]):
             return Submission(peer=peer, batch=batch, transfers=(), sources={})
         transfers = await tx.outgoing.of_batch(batch.id)
         going = tuple(t for t in transfers if t.state is TransferState.ONGOING and t.token is not None)
-        if not going:
-            await tx.batches.move(batch.id, BatchState.CANCELLED, reason="nothing is left to move")
-            return await self.plan_for(tx, peer)
         # A store that is away, or that we have no longer, must not hold up what stands on others.
         usable = [store.name for store in self.site.stores if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in going], among=usable)
@@ -83,16 +86,27 @@ class Submit(LaneTask[Submission, Step]):
         if key is None:
             return Step(key=await engine.prepare())
         guard.step("key stored")
-        handle = await engine.submit(self._job(plan), key)
+        try:
+            handle = await engine.submit(self._job(plan), key)
+        except EngineFull as full:
+            return Step(key=key, full=full)
         guard.step("submitted without handle")
         return Step(key=key, handle=handle)
 
     async def record(self, tx: Transaction, plan: Submission, result: Step) -> None:
-        """SUBMITTING → ACTIVE; with a key alone it is QUEUED, and its turn comes at once."""
-        if result.handle is None:
-            await tx.batches.give_key(plan.batch.id, result.key)
-        else:
+        """SUBMITTING → ACTIVE; with a key alone it is QUEUED, and its turn comes at once unless the engine is full."""
+        if result.handle is not None:
             await tx.batches.move(plan.batch.id, BatchState.ACTIVE, handle=result.handle)
+            return
+        pause = timedelta(0) if result.full is None else FULL_PAUSES * self.policy.interval
+        await tx.batches.give_back(
+            plan.batch.id,
+            key=result.key,
+            reason=None if result.full is None else result.full.message,
+            next_try_at=utc_now() + pause,
+        )
+        if pause:
+            self.site.bells.ring_in(pause, self.name)
 
     async def give_up(self, tx: Transaction, plan: Submission, error: Exception) -> None:
         """Not started as far as we know: queued again, under the same key."""
@@ -117,9 +131,7 @@ class Submit(LaneTask[Submission, Step]):
 
     async def _next_batch(self, tx: Transaction, peer: Peer) -> Batch | None:
         now = utc_now()
-        queued = await tx.batches.in_state(
-            [BatchState.QUEUED], peer=peer.id, now=now, limit=self.policy.batches_per_peer
-        )
+        queued = await tx.batches.waiting(peer=peer.id, now=now, limit=self.policy.batches_per_peer)
         if not queued:
             return None
         loads = await tx.batches.loads(now)
@@ -153,6 +165,8 @@ class Submit(LaneTask[Submission, Step]):
                 if t.token is not None
             ),
             rate_limit=plan.peer.rate_limit,
+            bytes_done=plan.batch.bytes_done,
+            silent_since=plan.batch.silent_since,
         )
 
     def _source(self, plan: Submission, transfer: Outgoing) -> Path | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from pathlib import Path
 
     from librarian.names import SiteName, StoreName, Token
@@ -44,6 +45,9 @@ class Job:
     items: tuple[Item, ...]
     #: Bytes per second to this peer, over all its jobs of this engine; None: as fast as it can. Globus cannot.
     rate_limit: int | None = None
+    #: What was known of it before this process: bytes moved, and since when nothing got done; None: it is new.
+    bytes_done: int = 0
+    silent_since: datetime | None = None
 
 
 class Phase(StrEnum):
@@ -74,6 +78,8 @@ class Progress:
     given_up: frozenset[str] = frozenset()
     #: Of the failed items, those whose source did not read as it should: that copy of ours may be bad.
     suspects: frozenset[str] = frozenset()
+    #: Since when nothing got done, although something should; None where the engine does not watch for it.
+    silent_since: datetime | None = None
 
 
 class TransferEngine(ABC):
@@ -98,12 +104,14 @@ class TransferEngine(ABC):
 
     @abstractmethod
     async def submit(self, job: Job, key: str) -> str:
-        """Start *job* under *key*, and return a handle. A repeat with the same key gives the same transfer.
+        """Start *job* under *key*, which is its handle as well. A repeat with the same key gives the same transfer.
 
         Raises
         ------
         PeerUnavailable
             Not started as far as we know; submit the same key again.
+        EngineFull
+            It has no place for another transfer now; nothing is wrong, and the same key may be submitted again.
         """
 
     @abstractmethod
@@ -112,7 +120,15 @@ class TransferEngine(ABC):
 
     @abstractmethod
     async def cancel(self, handle: str) -> None:
-        """Stop it. Cancelling what has ended or is unknown does nothing."""
+        """Stop what was submitted under *handle*, a key, whether we heard of it or not.
+
+        Cancelling what has ended or is unknown does nothing.
+
+        Raises
+        ------
+        PeerUnavailable
+            It may go on; cancel it again.
+        """
 
     @abstractmethod
     async def close(self) -> None:

@@ -15,10 +15,19 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import globus_sdk
 from globus_sdk.transport import RequestsTransport, RetryConfig
 
-from librarian.errors import BadRequest, Conflict, Forbidden, LibrarianError, NotFound, PeerUnavailable, Unauthenticated
+from librarian.errors import (
+    BadRequest,
+    Conflict,
+    EngineFull,
+    Forbidden,
+    LibrarianError,
+    NotFound,
+    PeerUnavailable,
+    Unauthenticated,
+)
 from librarian.guard import forbid_io_in_transaction
 from librarian.transfers.globus_account import SILENCE
-from librarian.transfers.globus_documents import Acceptance, Event, Skipped, TaskNote
+from librarian.transfers.globus_documents import Acceptance, Event, Page, Skipped, TaskNote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +46,10 @@ BURST: Final = 20
 ASKED_AT_ONCE: Final = 150
 #: Events that are looked at; the newest come first.
 MOST_EVENTS: Final = 100
+#: The most items that Globus puts on one page of results.
+_WHOLE_PAGE: Final = {"limit": 1000}
+#: What Globus calls it when an account has as many tasks as it may have.
+TOO_MANY: Final = "TooManyPendingJobs"
 #: A new token, and a consent for each of two collections.
 MOST_CURES: Final = 3
 #: How long to wait when Globus does not say, in seconds.
@@ -80,6 +93,8 @@ class Desk:
             A task with the same paths is under way.
         BadRequest
             Globus will never take it.
+        EngineFull
+            The account has as many tasks as it may have.
         """
         return await self._ask(lambda client: Acceptance.read(client.submit_transfer(document).data))
 
@@ -112,18 +127,27 @@ class Desk:
             ]
         )
 
-    async def skipped(self, task_id: str) -> list[Skipped]:
-        """What a task that has ended has left out, and why."""
+    async def skipped(self, task_id: str, marker: str | None) -> Page[Skipped]:
+        """A page of what a task that has ended has left out, and why; *marker*: where it begins."""
         return await self._ask(
-            lambda client: [Skipped.read(each) for each in client.paginated.task_skipped_errors(task_id).items()]
+            lambda client: Page.read(
+                client.task_skipped_errors(task_id, marker=marker or globus_sdk.MISSING, query_params=_WHOLE_PAGE).data,
+                Skipped.read,
+            )
         )
 
-    async def delivered(self, task_id: str) -> set[str]:
-        """The destination paths of the files that a task has moved, once it has ended; what stood there is not told."""
+    async def delivered(self, task_id: str, marker: str | None) -> Page[str]:
+        """A page of the destination paths of the files that a task has moved, once it has ended.
+
+        What stood there before is not told.
+        """
         return await self._ask(
-            lambda client: {
-                str(each["destination_path"]) for each in client.paginated.task_successful_transfers(task_id).items()
-            }
+            lambda client: Page.read(
+                client.task_successful_transfers(
+                    task_id, marker=marker or globus_sdk.MISSING, query_params=_WHOLE_PAGE
+                ).data,
+                lambda each: str(each["destination_path"]),
+            )
         )
 
     async def holds(self, collection: str, path: str, name: str) -> bool:
@@ -239,6 +263,13 @@ class _Pace:
             await asyncio.sleep(self._next_at - now)
 
 
+def full() -> EngineFull:
+    """The account has as many tasks at Globus as it may have, of ours and of whoever shares it."""
+    return EngineFull(
+        "Globus has as many tasks of this account as it takes", remedy="It goes on by itself when some have ended."
+    )
+
+
 def translate(error: globus_sdk.GlobusError) -> LibrarianError:
     """What an error of the SDK means to us."""
     if not isinstance(error, globus_sdk.GlobusAPIError):
@@ -252,6 +283,8 @@ def translate(error: globus_sdk.GlobusError) -> LibrarianError:
     if error.info.consent_required:
         scopes = " ".join(error.info.consent_required.required_scopes)
         return Forbidden(f"Globus wants a consent: {scopes}", remedy="Log in to Globus again, with these scopes.")
+    if error.code == TOO_MANY:
+        return full()
     match error.http_status:
         case 401:
             return Unauthenticated(

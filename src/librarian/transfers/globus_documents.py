@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+Told = TypeVar("Told")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,20 @@ class Skipped:
             source_path=str(document["source_path"]),
             code=str(document.get("error_code") or "skipped"),
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(Generic[Told]):
+    """Some of the results of a task that has ended; ``next``: where the others begin, None when these are the last."""
+
+    items: tuple[Told, ...]
+    next: str | None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Told]) -> Page[Told]:
+        """From a document of results, each of which *read* understands."""
+        marker = document.get("next_marker")
+        return cls(items=tuple(map(read, document["DATA"])), next=None if marker is None else str(marker))
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -2,66 +2,40 @@
 
 from __future__ import annotations
 
-import re
-import time
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import Unavailable
 from librarian.states import Kind
+from librarian.timing import utc_now
 from librarian.transfers.base import Phase, Progress
+from librarian.transfers.globus_places import Load, Places
 from librarian.transfers.globus_troubles import LEFT_OUT, Trouble, trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from librarian.errors import LibrarianError
-    from librarian.names import StoreName
-    from librarian.transfers.base import Item, Job
+    from librarian.transfers.base import Job
     from librarian.transfers.globus_documents import Event, Skipped, TaskNote
+    from librarian.transfers.globus_places import Collection
 
-#: What may follow a path in a text without being part of it.
-_PATH_ENDS: Final = frozenset("/\"'\\\n\r\t ,;:)]}>")
-#: The folder of an item at the receiver, as part of a path.
-_TOKEN: Final = re.compile(r"/([0-9a-f]{32})(?![0-9a-f])")
 #: Where a person looks at a task.
 ACTIVITY: Final = "https://app.globus.org/activity"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Collection:
-    """Where one of our stores is found at Globus."""
+@dataclass(kw_only=True)
+class Reading:
+    """What is being read of how a task ended, page after page; ``failure``: why Globus gave it up, if it did."""
 
-    store: StoreName
-    collection: str
-    #: The store's root as the collection sees it, and as we do.
-    root: PurePosixPath
-    folder: Path
-
-    def path_of(self, source: Path) -> str | None:
-        """*source* as the collection sees it; None when it is on another store."""
-        return str(self.root / source.relative_to(self.folder)) if source.is_relative_to(self.folder) else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Load:
-    """One item, and its two paths."""
-
-    item: Item
-    source: str
-    destination: str
-
-    def is_source_of(self, text: str) -> bool:
-        """Whether *text* speaks of where it comes from: of that path, or of one below."""
-        start = text.find(self.source)
-        while start >= 0:
-            end = start + len(self.source)
-            if end == len(text) or text[end] in _PATH_ENDS:
-                return True
-            start = text.find(self.source, start + 1)
-        return False
+    failure: str
+    #: Where the next page begins; None: at the start.
+    marker: str | None = None
+    #: Where files have arrived, as far as that was read.
+    delivered: set[str] = field(default_factory=set)
 
 
 @dataclass(kw_only=True)
@@ -97,10 +71,19 @@ class Haul:
     #: The task must end because of some of its items; and has Globus been told?
     is_stopping: bool = False
     is_stopped: bool = False
+    #: How the task ended is being read.
+    reading: Reading | None = None
     faults_seen: int = 0
-    work_seen: int = 0
+    #: None: another process has watched the task before us, and we have not looked yet.
+    work_seen: int | None = 0
     bytes_done: int = 0
-    progressed_at: float = field(default_factory=time.monotonic)
+    #: Since when nothing got done, although something should.
+    silent_since: datetime = field(default_factory=utc_now)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where its loads come from, and go to."""
+        return Places(self.loads)
 
     @property
     def left(self) -> list[Load]:
@@ -114,16 +97,19 @@ class Haul:
 
     def note_progress(self, note: TaskNote) -> bool:
         """Take in how far the task is; whether it got something done since last time."""
+        is_first_look = self.work_seen is None
+        has_grown = (
+            note.bytes_transferred > self.bytes_done if is_first_look else note.work_done > (self.work_seen or 0)
+        )
         self.bytes_done = note.bytes_transferred
-        has_grown = note.work_done > self.work_seen
-        self.work_seen = max(note.work_done, self.work_seen)
+        self.work_seen = max(note.work_done, self.work_seen or 0)
         if has_grown:
-            self.progressed_at = time.monotonic()
+            self.silent_since = utc_now()
         return has_grown
 
     def is_silent(self, patience: timedelta) -> bool:
         """Whether nothing got done for longer than *patience*."""
-        return time.monotonic() - self.progressed_at > patience.total_seconds()
+        return utc_now() - self.silent_since > patience
 
     def hold(self, reason: str, remedy: str) -> None:
         """A person must act."""
@@ -131,7 +117,7 @@ class Haul:
 
     def wait_for_a_person(self, reason: str, remedy: str) -> None:
         """A person must act, and that nothing gets done meanwhile is no wonder."""
-        self.progressed_at = time.monotonic()
+        self.silent_since = utc_now()
         self.hold(reason, remedy)
 
     def go_on(self, reason: str = "") -> None:
@@ -150,7 +136,7 @@ class Haul:
         """The task has ended, and another is to move what is left."""
         self.task_id, self.submission_id, self.starts_at = None, None, at
         self.restarts += 1
-        self.faults_seen, self.work_seen = 0, 0
+        self.faults_seen, self.work_seen, self.silent_since = 0, 0, utc_now()
         self.is_stopping = self.is_stopped = False
 
     def trouble_in(self, event: Event) -> Trouble:
@@ -178,7 +164,7 @@ class Haul:
                 continue
             there = self._targets(event)
             is_known = bool(there) or event.code in LEFT_OUT
-            here = [] if is_known else [load for load in self.left if load.is_source_of(event.text)]
+            here = [] if is_known else self._not_failed(self.places.come_from(event.text))
             for load in there:
                 self.fail(load, f"it cannot be written at the receiver: {event.told}")
             for load in here:
@@ -189,18 +175,17 @@ class Haul:
 
     def _targets(self, event: Event) -> list[Load]:
         """What *event* speaks of by where it goes, as far as it has not failed."""
-        tokens = set(_TOKEN.findall(event.text))
-        return [load for load in self.left if load.item.token in tokens] if tokens else []
+        return self._not_failed(self.places.gone_to(event.text))
+
+    def _not_failed(self, loads: Iterable[Load]) -> list[Load]:
+        return [load for load in loads if load.item.uuid not in self.failed]
 
     def leave_out(self, skipped: Iterable[Skipped]) -> None:
         """Fail the items of which a part was left out at the source."""
-        loads = {load.source: load for load in self.left}
         for skip in skipped:
-            path = skip.source_path
-            while path and path not in loads:
-                path = path.rpartition("/")[0]
-            if path:
-                self.fail(loads[path], f"it cannot be read at the sender: {skip.code}: {skip.source_path}")
+            load = self.places.above(skip.source_path)
+            if load is not None and load.item.uuid not in self.failed:
+                self.fail(load, f"it cannot be read at the sender: {skip.code}: {skip.source_path}")
 
     def keep_only(self, delivered: set[str], reason: str) -> None:
         """Give every item up but the files among *delivered*; of a book nobody says whether it is whole."""
@@ -235,8 +220,13 @@ class Order:
             return Progress(phase=Phase.UNKNOWN, bytes_done=bytes_done, reason=unknown.message, remedy=_asks(unknown))
         worst = next((haul for haul in running if haul.is_held), None)
         worst = worst or next((haul for haul in running if haul.reason), running[0])
-        phase = Phase.HELD if worst.is_held else Phase.ACTIVE
-        return Progress(phase=phase, bytes_done=bytes_done, reason=worst.reason, remedy=worst.remedy)
+        return Progress(
+            phase=Phase.HELD if worst.is_held else Phase.ACTIVE,
+            bytes_done=bytes_done,
+            reason=worst.reason,
+            remedy=worst.remedy,
+            silent_since=min(haul.silent_since for haul in running),
+        )
 
     def _outcome(self) -> Progress:
         failed = dict(self.failed)
@@ -278,6 +268,9 @@ def order_of(job: Job, key: str, *, site: str, collections: Sequence[Collection]
             destination=job.address,
             loads=carried,
             submission_id=key if number == 0 else None,
+            bytes_done=job.bytes_done,
+            work_seen=0 if job.silent_since is None else None,
+            silent_since=job.silent_since or utc_now(),
         )
         for number, (source, carried) in enumerate(sorted(loads.items()))
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 OF_REQUESTS = frozenset(
     {
         "lost_reply",  # it is carried out, and the connection is reset
+        "lost_request",  # the connection is reset before it is carried out
         "unauthorized",  # 401, as if the token had expired
         "forbidden",  # 403
         "throttled",  # 429 with Retry-After

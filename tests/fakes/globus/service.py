@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,8 +17,9 @@ from tests.fakes.globus.cues import Cue, Cues
 from tests.fakes.globus.tasks import Collection, Task
 
 ALL = "urn:globus:auth:scope:transfer.api.globus.org:all"
-#: Tasks of everybody that work at once; the real limit is three for each user.
+#: Tasks of one user that work at once, and that may not have ended at all.
 AT_ONCE = 3
+MOST_PENDING = 100
 #: Who asks.
 OWNER = web.RequestKey("OWNER", str)
 Handler = Callable[[web.Request], Any]
@@ -56,9 +57,12 @@ class FakeGlobus:
     consents: set[tuple[str, str]] = field(default_factory=set)
     #: Submission ids, and the task that each became.
     submissions: dict[str, str | None] = field(default_factory=dict)
+    most_pending: int = MOST_PENDING
+    #: The longest page of what tasks have done that is given out.
+    longest_page: int = 1000
 
     def __post_init__(self) -> None:
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._slots: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(AT_ONCE))
 
     # What tests say.
 
@@ -148,9 +152,11 @@ class FakeGlobus:
         task = Task(owner, document, source, destination, self.cues.for_task(), self.on_change)
         if any(other.paths == task.paths and not other.has_ended for other in self.tasks.values()):
             raise Refusal(409, "Conflict", "A transfer with identical paths has not yet completed")
+        if sum(not other.has_ended for other in self._tasks_of(owner)) >= self.most_pending:
+            raise Refusal(409, "TooManyPendingJobs", "Too many pending tasks")
         self.tasks[task.task_id] = task
         self.submissions[document["submission_id"]] = task.task_id
-        task.start(self._slots)
+        task.start(self._slots[owner])
         return {"DATA_TYPE": "transfer_result", "code": "Accepted", "task_id": task.task_id}
 
     def _check(self, document: dict[str, Any], owner: str) -> None:
@@ -197,10 +203,16 @@ class FakeGlobus:
         return {"DATA_TYPE": "event_list", "DATA": events[: int(request.query.get("limit", 10))], "total": len(events)}
 
     async def successful_transfers(self, request: web.Request) -> dict[str, Any]:
-        return {"DATA_TYPE": "successful_transfers", "DATA": self._task(request).successful, "next_marker": None}
+        return self._page(request, "successful_transfers", self._task(request).successful)
 
     async def skipped_errors(self, request: web.Request) -> dict[str, Any]:
-        return {"DATA_TYPE": "skipped_errors", "DATA": self._task(request).skipped, "next_marker": None}
+        return self._page(request, "skipped_errors", self._task(request).skipped)
+
+    def _page(self, request: web.Request, kind: str, items: list[dict[str, Any]]) -> dict[str, Any]:
+        start = int(request.query.get("marker", 0))
+        end = start + min(int(request.query.get("limit", 100)), self.longest_page)
+        marker = str(end) if end < len(items) else None
+        return {"DATA_TYPE": kind, "DATA": items[start:end], "next_marker": marker}
 
     async def pause_info(self, request: web.Request) -> dict[str, Any]:
         return {"pause_rules": [{"message": "maintenance until Monday"}], "source_pause_message": None}
@@ -263,6 +275,9 @@ async def _misbehave(cue: Cue, handler: Handler, request: web.Request) -> None:
     match cue.what:
         case "lost_reply":
             await handler(request)
+            assert request.transport is not None
+            request.transport.abort()
+        case "lost_request":
             assert request.transport is not None
             request.transport.abort()
         case "unauthorized":

@@ -49,7 +49,7 @@ class Task:
     fatal: dict[str, str] | None = None
     history_deleted: bool = False
     events: list[dict[str, Any]] = field(default_factory=list)
-    successful: list[dict[str, str]] = field(default_factory=list)
+    successful: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[dict[str, Any]] = field(default_factory=list)
     faults: int = 0
     bytes_moved: int = 0

@@ -199,8 +199,8 @@ def _batches() -> None:
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_try_at", INSTANT, nullable=False), sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("created_at", INSTANT, nullable=False), sa.Column("progressed_at", INSTANT, nullable=False),
-        sa.Column("ended_at", INSTANT, nullable=True), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
-        sa.PrimaryKeyConstraint("id"))
+        sa.Column("silent_since", INSTANT, nullable=True), sa.Column("ended_at", INSTANT, nullable=True),
+        sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ), sa.PrimaryKeyConstraint("id"))
     op.create_index("batches_live", "batches", ["state", "next_try_at", "id"],
         sqlite_where=sa.text("state IN ('queued', 'submitting', 'active', 'held')"),
         postgresql_where=sa.text("state IN ('queued', 'submitting', 'active', 'held')"))
