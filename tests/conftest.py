@@ -35,6 +35,14 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have said, even where all is well: the seeds that they chose, and what happened then."""
+    for report in [report for reports in terminalreporter.stats.values() for report in reports]:
+        if getattr(report, "when", None) == "call":
+            for words in [words for key, words in report.user_properties if key == "said"]:
+                terminalreporter.write_line(words)
+
+
 class _CurrentResponse(aiohttp.ClientResponse):
     """What aioresponses builds, with the argument that newer aiohttp asks for."""
 

@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from librarian.checksum import Checksum, measure_blocking
 from librarian.client import LibrarianClient
+from librarian.client.socket_path import short_path
 
 TOP = Path(__file__).parents[2]
 PASSWORD = "correct horse battery"
@@ -122,6 +124,20 @@ class CrashSite:
             [*command, "--password-file", "-"], input=PASSWORD, text=True, capture_output=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+    async def call(self, method: str, path: str, body: dict) -> None:
+        """What an administrator at that machine would do."""
+        connector = aiohttp.UnixConnector(path=short_path(self.folder / "state" / "admin.sock"))
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.request(method, f"http://admin{path}", json=body) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+
+    async def knows(self, other: "CrashSite", *, url: str = "") -> None:
+        """*other* becomes a peer, called at *url* where that is not its own."""
+        body = {"url": url or other.url, "username": self.name, "password": PASSWORD, "accepts": [""]}
+        await self.call("PUT", f"/api/v1/peers/{other.name}", body)
 
     def start(self, *, stop_at: str = "") -> Path:
         """Start the server; returns the pipe through which it tells that it stopped."""

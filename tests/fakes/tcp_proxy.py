@@ -27,6 +27,8 @@ class TcpProxy:
     port: int
     url: str = ""
     connections: int = 0
+    #: Ends of connections that were reset.
+    resets: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
     _cut_up: int | None = None
@@ -39,6 +41,7 @@ class TcpProxy:
     _may_pass: asyncio.Event = field(default_factory=asyncio.Event)
     _froze: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _serving: set[asyncio.Task] = field(default_factory=set)
 
     def cut_after_upload(self, count: int) -> None:
         """Reset the connection over which the *count*-th byte from now on comes up."""
@@ -86,13 +89,26 @@ class TcpProxy:
     def reset_all(self) -> None:
         """Reset every open connection."""
         for writer in tuple(self._open):
-            _reset(writer)
+            self._reset(writer)
+
+    async def end(self) -> None:
+        """Reset every open connection, and wait until nobody serves one any more."""
+        self.go_down()
+        if self._serving:
+            await asyncio.wait(self._serving)
+
+    def _reset(self, writer: asyncio.StreamWriter) -> None:
+        self.resets += 1
+        _reset(writer)
 
     async def serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
         """Forward one connection until either side ends it."""
+        serving = asyncio.current_task()
+        self._serving.add(serving)
+        serving.add_done_callback(self._serving.discard)
         self.connections += 1
         if self._is_down:
-            _reset(client_writer)
+            self._reset(client_writer)
             return
         try:
             server_reader, server_writer = await asyncio.open_connection(self.host, self.port)
@@ -115,7 +131,7 @@ class TcpProxy:
             for writer in (client_writer, server_writer):
                 self._open.discard(writer)
                 if is_broken:
-                    _reset(writer)
+                    self._reset(writer)
                 else:
                     writer.close()
 
@@ -182,5 +198,5 @@ async def tcp_proxy(url: str) -> AsyncIterator[TcpProxy]:
         yield proxy
     finally:
         server.close()
-        proxy.reset_all()
+        await proxy.end()
         await server.wait_closed()

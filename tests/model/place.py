@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -112,7 +112,7 @@ class Place:
     async def back_up(self) -> None:
         """Copy the catalog as it is now."""
         copy = self.folder / f"backup-{len(self.backups)}.sqlite"
-        with sqlite3.connect(self.database) as source, sqlite3.connect(copy) as target:
+        with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         self.backups.append(copy)
 

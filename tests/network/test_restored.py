@@ -2,7 +2,7 @@
 
 import shutil
 import sqlite3
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 
 import pytest
 
@@ -33,7 +33,8 @@ def restoring(databases, tmp_path):
             yield parties
 
     def back_up(name: str) -> None:
-        with sqlite3.connect(catalogs[name]) as source, sqlite3.connect(catalogs[name].with_suffix(".backup")) as copy:
+        backup = catalogs[name].with_suffix(".backup")
+        with closing(sqlite3.connect(catalogs[name])) as source, closing(sqlite3.connect(backup)) as copy:
             source.backup(copy)
 
     def put_back(name: str) -> None:

@@ -5,6 +5,7 @@ import contextlib
 import random
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from tests.fakes.tcp_proxy import TcpProxy
 from tests.soak.sites import SoakSite
 
 SOURCE, DESTINATION = "chajnantor", "nersc"
-#: Files of one seed, and the sizes among which it chooses (bytes).
-FILES = 6
+#: Files of one seed, at least and at most; pauses between them (seconds), and sizes among which it chooses (bytes).
+FILES, MOST_FILES = 6, 12
+PAUSE = 0.5
 SIZES = (0, 1, 4_000, 70_000, 900_000)
 #: Sites that have not agreed by then never will; seconds, of which the last ones are spent weeks later.
 PATIENCE = 120.0
-LATER = 15.0
+LATER = 8.0
 
 
 class Disagreement(AssertionError):
@@ -38,6 +40,8 @@ class Run:
     brought: dict[str, str] = field(default_factory=dict)
     #: Files under whose name the destination holds something else.
     taken: set[str] = field(default_factory=set)
+    #: How often each fault was to happen, and how often it did.
+    drawn: Counter = field(default_factory=Counter)
     fired: Counter = field(default_factory=Counter)
     ledgers: dict = field(default_factory=dict)
 
@@ -94,6 +98,7 @@ class Run:
         try:
             for ledger in self.ledgers.values():
                 ledger.check_quiet()
+                assert not ledger.staged(), f"{ledger.name}: strangers are left in staging"
             self._check_copies()
         except AssertionError as error:
             return str(error)
@@ -127,17 +132,24 @@ class Run:
 
 
 @contextlib.asynccontextmanager
-async def busy(run: Run, dice: random.Random, seed: int):
+async def busy(run: Run, seed: int) -> AsyncIterator[None]:
     """Uploads go on while something happens."""
-    names = [f"seed-{seed}/{number}" for number in range(FILES)]
+    # Its own: what happens meanwhile takes its turns in no order.
+    dice = random.Random(f"files of {seed}")
+    is_over = asyncio.Event()
 
     async def bring_all() -> None:
-        for name in names:
+        for number in range(MOST_FILES):
+            if number >= FILES and is_over.is_set():
+                break
+            name = f"seed-{seed}/{number}"
             await run.bring(run.payload(dice, name), name)
+            await asyncio.sleep(dice.uniform(0, PAUSE))
 
     bringing = asyncio.create_task(bring_all())
     try:
         yield
+        is_over.set()
         await bringing
     finally:
         bringing.cancel()

@@ -6,16 +6,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 
-from librarian.client.socket_path import short_path
 from tests.crash.harness import PASSWORD, TOP, CrashSite
 from tests.model.invariants import Ledger
 
 ROLES = ("upstream", "callback")
+#: Nobody wants to wait a minute until what was cancelled has left staging; strangers are put aside at a start.
+HOUSEKEEPING = "\n[housekeeping]\ninterval = 1\nstranger_after = 0.1\n"
 
 
 @dataclass
@@ -41,7 +43,7 @@ class SoakSite(CrashSite):
         text = self.config.read_text()
         for place in ("store", "staging"):
             text = text.replace(f'"{self.folder}/{place}"', f'"{self.disk_folder}/{place}"')
-        self.config.write_text(text)
+        self.config.write_text(text + HOUSEKEEPING)
 
     def ledger(self) -> Ledger:
         return Ledger(self.name, self.database, self.disk_folder / "store", self.disk_folder / "staging")
@@ -57,36 +59,28 @@ class SoakSite(CrashSite):
         if self.process is not None:
             self.process.send_signal(signal.SIGUSR1)
 
-    async def call(self, method: str, path: str, body: dict) -> None:
-        """What an administrator at that machine would do."""
-        connector = aiohttp.UnixConnector(path=short_path(self.folder / "state" / "admin.sock"))
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"http://admin{path}", json=body) as answer,
-        ):
-            assert answer.status == 200, await answer.text()
-
     async def switch(self, peer: str, *, is_enabled: bool) -> None:
         await self.call("PATCH", f"/api/v1/peers/{peer}", {"is_enabled": is_enabled})
 
     async def say(self, method: str, path: str, *, user: str, body: dict) -> int:
         """One request as *user*; its status."""
+        headers = {"Librarian-Protocol": "1", "Authorization": aiohttp.encode_basic_auth(user, PASSWORD)}
         async with (
-            aiohttp.ClientSession(auth=aiohttp.BasicAuth(user, PASSWORD)) as session,
-            session.request(method, self.url + path, json=body, headers={"Librarian-Protocol": "1"}) as answer,
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, self.url + path, json=body) as answer,
         ):
             return answer.status
 
     def back_up(self) -> None:
         copy = self.logs / f"{self.name}-{len(self.backups)}.backup"
-        with sqlite3.connect(self.database) as source, sqlite3.connect(copy) as target:
+        with closing(sqlite3.connect(self.database)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         self.backups.append(copy)
 
     def put_back(self, backup: Path) -> None:
         """The catalog is *backup* again; the stores stay as they are. The server must be down."""
-        for rest in ("-wal", "-shm"):
-            self.database.with_name(self.database.name + rest).unlink(missing_ok=True)
+        for former in ("", "-wal", "-shm"):
+            self.database.with_name(self.database.name + former).unlink(missing_ok=True)
         shutil.copyfile(backup, self.database)
 
 
@@ -99,9 +93,8 @@ async def acquaint(sender: SoakSite, receiver: SoakSite, *, url: str) -> None:
         site.start()
     for site in (sender, receiver):
         await site.ready()
-    for site, other, where in ((sender, receiver, url), (receiver, sender, sender.url)):
-        body = {"url": where, "username": site.name, "password": PASSWORD, "accepts": [""]}
-        await site.call("PUT", f"/api/v1/peers/{other.name}", body)
+    await sender.knows(receiver, url=url)
+    await receiver.knows(sender)
 
 
 async def restarted(*sites: SoakSite) -> None:
