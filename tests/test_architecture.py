@@ -24,7 +24,7 @@ LAYERS = {
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
     **dict.fromkeys(("gates", "outcomes", "reasons"), 3),
     "site": 4,
-    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "steering"), 5),
+    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "steering", "drives"), 5),
     **dict.fromkeys(("hearing", "pairing", "joining", "rotation", "checkup", "probing"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),

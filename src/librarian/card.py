@@ -46,7 +46,7 @@ class Card:
         known = {row.name for row in rows}
         settings = {StoreName(store.name): store for store in self._settings.stores}
         found: list[OfferedEntryPoint] = []
-        for store in self._stores.all():
+        for store in self._stores.fixed():
             if store.name not in known or store.problem is not None:
                 continue
             try:

@@ -45,11 +45,12 @@ class Allotment:
 
 
 async def sample(site: Site) -> list[Room]:
-    """Every store's capacity as it is now; a store that does not answer is one with a problem."""
-    return list(await asyncio.gather(*(_sample_one(store) for store in site.stores)))
+    """The capacity of every store of the settings as it is now; one that does not answer is one with a problem."""
+    return list(await asyncio.gather(*(sample_one(store) for store in site.stores.fixed())))
 
 
-async def _sample_one(store: Store) -> Room:
+async def sample_one(store: Store) -> Room:
+    """The capacity of *store* as it is now."""
     problem, capacity = store.problem or "", None
     if not problem:
         try:

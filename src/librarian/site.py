@@ -7,7 +7,7 @@ import logging
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from librarian import replication
@@ -25,7 +25,9 @@ from librarian.names import SiteName, StoreName
 from librarian.ownership import Ownership
 from librarian.peers import Neighbours
 from librarian.pulse import Pulses
+from librarian.states import CARRYING
 from librarian.stores.base import Barrier, StoreSpec
+from librarian.stores.drive import ABSENT, DriveStore, spec_of
 from librarian.stores.local import LocalStore
 from librarian.stores.registry import Stores
 from librarian.timing import retry_delay
@@ -107,6 +109,10 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         stack.push_async_callback(neighbours.close)
         async with catalog.begin() as tx:
             await replication.sync_rules(tx, settings.rules)
+            drives = await tx.drives.all()
+        for drive in drives:
+            if drive.state in CARRYING:
+                await stores.put(DriveStore(spec_of(drive.name, Path(drive.path)), rests_because=ABSENT))
         bells = Bells()
         site = Site(
             name=SiteName(settings.name),

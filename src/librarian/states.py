@@ -208,6 +208,8 @@ DRIVE_MOVES: Final[dict[DriveState, frozenset[DriveState]]] = {
     _D.LOST: frozenset({_D.RELEASED}),
 }
 
+#: Drives that are among the stores of the site.
+CARRYING: Final = frozenset(DriveState) - {_D.RELEASED, _D.WIPING, _D.LOST}
 #: Transfers that still occupy their name.
 LIVE: Final = frozenset({_T.INITIATED, _T.ONGOING, _T.STAGED, _T.INGESTING})
 #: Transfers that a client may still write to.

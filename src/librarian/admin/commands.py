@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from librarian.admin import accounts, alerts, database, globus, notices, peers, rules, stores, transfers, why
+from librarian.admin import accounts, alerts, database, drives, globus, notices, peers, rules, stores, transfers, why
 from librarian.admin.reach import Target, reach
 from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app, size_text, span_text
 from librarian.settings import check_settings
@@ -27,6 +27,7 @@ for name, part in {
     "alert": alerts.app,
     "config": config_app,
     "database": database.app,
+    "drive": drives.app,
     "globus": globus.app,
     "notice": notices.app,
     "peer": peers.app,

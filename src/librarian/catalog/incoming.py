@@ -46,13 +46,13 @@ LAPSE: Final = timedelta(days=1)
 class IncomingTransfers(Repository):
     """Files on their way in. What may follow what is ``states.INCOMING_MOVES``, nothing else."""
 
-    async def shelves(self) -> tuple[Shelf, ...]:
-        """Every store with what it keeps and has promised, by name. Only live transfers hold a promise.
+    async def shelves(self, kind: str = "local") -> tuple[Shelf, ...]:
+        """Every store of *kind* with what it keeps and has promised, by name. Only live transfers hold a promise.
 
         An open one that has not moved for a day holds none until it moves again: its client or peer may be gone for
         weeks, and whoever comes meanwhile is not to be sent away for bytes that do not come.
         """
-        found = await self._connection.execute(_shelves(), {"since": utc_now() - LAPSE})
+        found = await self._connection.execute(_shelves(), {"since": utc_now() - LAPSE, "kind": kind})
         return tuple(
             Shelf(store=StoreName(row.name), is_open=row.is_open, reserved=int(row.reserved), held=int(row.held))
             for row in found
@@ -154,6 +154,7 @@ def _shelves() -> Select[*tuple[object, ...]]:
         )
         .outerjoin(promised, promised.c.store_id == StoreRow.id)
         .outerjoin(TallyRow, TallyRow.subject == literal_column("'store:'").concat(StoreRow.name))
+        .where(StoreRow.kind == bindparam("kind", type_=rows.TEXT))
         .order_by(StoreRow.name)
     )
 

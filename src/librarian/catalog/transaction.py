@@ -10,6 +10,7 @@ from librarian.catalog.alerts import Alerts
 from librarian.catalog.batches import Batches
 from librarian.catalog.claims import Claims
 from librarian.catalog.copies_due import CopiesDue
+from librarian.catalog.drives import Drives
 from librarian.catalog.events import Events
 from librarian.catalog.files import Files
 from librarian.catalog.incoming import IncomingTransfers
@@ -64,6 +65,11 @@ class Transaction:
     def stores(self) -> StoreRows:
         """Local places for payloads, as rows."""
         return StoreRows(self._connection, self._dialect)
+
+    @cached_property
+    def drives(self) -> Drives:
+        """Stores that are carried by hand."""
+        return Drives(self._connection, self._dialect)
 
     @cached_property
     def files(self) -> Files:

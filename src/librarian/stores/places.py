@@ -18,6 +18,9 @@ PROBE_PREFIX: Final = ".librarian-probe"
 #: The store's identity, in its root.
 IDENTITY: Final = ".librarian-store"
 
+#: What a sealed drive carries, in its root.
+MANIFEST: Final = ".librarian-manifest"
+
 #: Published files and books, and the directories above them.
 FILE_MODE: Final = 0o444
 BOOK_MODE: Final = 0o555

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from librarian.errors import LibrarianError, NotFound, RestoredCatalog
+from librarian.errors import Conflict, LibrarianError, NotFound, RestoredCatalog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -18,10 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class Stores:
-    """The stores of a site, in the order of the settings."""
+    """The stores of a site: those of the settings in their order, then its drives, which come and go."""
 
     def __init__(self, stores: Iterable[Store]) -> None:
         self._stores: dict[str, Store] = {store.name: store for store in stores}
+        self._fixed = frozenset(self._stores)
 
     def __iter__(self) -> Iterator[Store]:
         return iter(self._stores.values())
@@ -53,13 +54,41 @@ class Stores:
         return tuple(self)
 
     def writable(self) -> tuple[Store, ...]:
-        """The stores without a problem, in the order of the settings."""
+        """The stores without a problem."""
         return tuple(store for store in self if store.problem is None)
+
+    def fixed(self) -> tuple[Store, ...]:
+        """The stores of the settings, those with a problem too."""
+        return tuple(store for store in self if store.name in self._fixed)
+
+    def drives(self) -> tuple[Store, ...]:
+        """The drives, those that are not plugged in too."""
+        return tuple(store for store in self if store.name not in self._fixed)
+
+    async def put(self, drive: Store) -> None:
+        """Add *drive*, or let it take the place of the one of its name, which is closed.
+
+        Raises
+        ------
+        Conflict
+            A store of the settings has that name.
+        """
+        if drive.name in self._fixed:
+            raise Conflict(f"the store '{drive.name}' is no drive", remedy="Give the drive another name.")
+        before = self._stores.get(drive.name)
+        self._stores[drive.name] = drive
+        if before is not None:
+            await before.close()
+
+    async def remove(self, name: StoreName) -> None:
+        """Forget the drive called *name*. A repeat does nothing."""
+        if name in self._stores and name not in self._fixed:
+            await self._stores.pop(name).close()
 
     async def open_all(
         self, known: Mapping[StoreName, str], *, generation: int
     ) -> dict[StoreName, str | LibrarianError]:
-        """Open every store at once; *known* holds the UUIDs of those that the catalog has seen.
+        """Open every store of the settings at once; *known* holds the UUIDs of those that the catalog has seen.
 
         Returns
         -------
@@ -73,11 +102,12 @@ class Stores:
                 log.error("Cannot open store %s: %s", store.name, refusal, extra={"event": "store-unavailable"})
                 return refusal
 
-        answers = await asyncio.gather(*(open_one(store) for store in self))
-        return {store.name: answer for store, answer in zip(self, answers, strict=True)}
+        stores = self.fixed()
+        answers = await asyncio.gather(*(open_one(store) for store in stores))
+        return {store.name: answer for store, answer in zip(stores, answers, strict=True)}
 
     async def probe(self) -> dict[StoreName, str | RestoredCatalog | None]:
-        """Look at every store, and take back those whose problem is gone.
+        """Look at every store of the settings, and take back those whose problem is gone.
 
         Returns
         -------
@@ -96,8 +126,9 @@ class Stores:
                 log.info("Took back store %s", store.name, extra={"event": "store-back"})
             return after
 
-        answers = await asyncio.gather(*(probe_one(store) for store in self))
-        return {store.name: answer for store, answer in zip(self, answers, strict=True)}
+        stores = self.fixed()
+        answers = await asyncio.gather(*(probe_one(store) for store in stores))
+        return {store.name: answer for store, answer in zip(stores, answers, strict=True)}
 
     async def close(self) -> None:
         """Close every store."""

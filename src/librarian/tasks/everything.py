@@ -10,6 +10,7 @@ from librarian.tasks.fetch import Fetch
 from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.join import FinishJoins
+from librarian.tasks.plug import Plug
 from librarian.tasks.poll import Poll
 from librarian.tasks.probe import Probe
 from librarian.tasks.reconcile import Reconcile
@@ -28,6 +29,7 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Ingest(site, site.settings.ingest),
         Housekeeping(site, site.settings.housekeeping),
         Probe(site),
+        Plug(site),
         Reread(site),
         Backfill(site, site.settings.clones),
         Send(site, site.settings.clones),

@@ -239,7 +239,7 @@ class Poll(Task[Question, Answers]):
     async def _failed(
         self, tx: Transaction, peer: Peer, batch: Batch, progress: Progress, failed: Mapping[str, Outgoing]
     ) -> None:
-        usable = [store.name for store in self.site.stores if store.problem is None]
+        usable = [store.name for store in self.site.stores.fixed() if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in failed.values()], among=usable)
         for suspect in (failed[uuid] for uuid in progress.suspects if uuid in failed):
             await outcomes.doubt(

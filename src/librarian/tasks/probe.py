@@ -1,4 +1,4 @@
-"""Probe: looks whether the stores answer, and takes back those whose problem is gone."""
+"""Probe: looks whether the stores of the settings answer, and takes back those whose problem is gone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Change:
 
 
 class Probe(Task[Change, None]):
-    """Looks at every store; losing one and getting it back is told; either wakes ingest."""
+    """Looks at every store of the settings; losing one and getting it back is told; either wakes ingest."""
 
     name: ClassVar[str] = "probe"
 
@@ -45,7 +45,7 @@ class Probe(Task[Change, None]):
         """Look once; only a change costs a transaction."""
         answers = await self.site.stores.probe()
         await self.site.ownership.settle(answers)
-        now = {store.name: store.problem for store in self.site.stores}
+        now = {store.name: store.problem for store in self.site.stores.fixed()}
         # A store that is looked at for the first time may have been lost by an earlier process, and told so.
         changed = {store: problem for store, problem in now.items() if self._is_news(store, problem)}
         if not changed:

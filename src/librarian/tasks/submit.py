@@ -75,7 +75,7 @@ class Submit(LaneTask[Submission, Step]):
         transfers = await tx.outgoing.of_batch(batch.id)
         going = tuple(t for t in transfers if t.state is TransferState.ONGOING and t.token is not None)
         # A store that is away, or that we have no longer, must not hold up what stands on others.
-        usable = [store.name for store in self.site.stores if store.problem is None]
+        usable = [store.name for store in self.site.stores.fixed() if store.problem is None]
         sources = await tx.copies_due.sources([t.file_id for t in going], among=usable)
         return Submission(peer=peer, batch=batch, transfers=going, sources=sources)
 

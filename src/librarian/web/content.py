@@ -87,9 +87,11 @@ def choose_store(site: Site, name: FileName, instances: tuple[InstanceRecord, ..
     StoreUnavailable
         Good copies are here, but on stores that cannot be read now.
     """
+    drives = {store.name for store in site.stores.drives()}
     good = sorted(
         (each for each in instances if each.presence is Presence.PRESENT),
-        key=lambda each: each.intent is not Intent.KEEP,
+        # A drive is to be loaded and carried, not to be read from while others can.
+        key=lambda each: (each.intent is not Intent.KEEP, each.store in drives),
     )
     if not good:
         raise NotFound(

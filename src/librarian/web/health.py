@@ -51,7 +51,7 @@ async def describe_status(call: Call[None, None]) -> Answer:
     site = call.site
     async with site.catalog.read() as tx:
         record = await tx.site.get()
-        rows = await tx.stores.all()
+        rows = [row for row in await tx.stores.all() if row.kind != "drive"]
         held = await tx.tallies.of("held")
         alerts = await tx.alerts.open_ones(limit=_ALERTS)
         known = await tx.peers.all()

@@ -66,7 +66,7 @@ async def _obstacles(tx: Transaction, site: Site, peer: Peer | None, policy: Rul
 
 
 def _ways(site: Site, peer: Peer, policy: RulePolicy) -> list[RuleWay]:
-    stores = [store.name for store in site.stores.all() if policy.from_store in (None, store.name)]
+    stores = [store.name for store in site.stores.fixed() if policy.from_store in (None, store.name)]
     return [
         RuleWay(
             from_store=found.source or "",

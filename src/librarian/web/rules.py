@@ -40,7 +40,7 @@ async def show_rule(call: Call[None, None]) -> Answer:
 async def put_rule(call: Call[RulePolicy, None]) -> Answer:
     """Make a rule, or change it: files that are here already are looked at by and by. A repeat changes nothing."""
     name, policy, site = RuleName(call.request.match_info["name"]), call.body, call.site
-    if policy.from_store is not None and policy.from_store not in {store.name for store in site.stores.all()}:
+    if policy.from_store is not None and policy.from_store not in {store.name for store in site.stores.fixed()}:
         raise BadRequest(f"there is no store {policy.from_store!r}", remedy="See 'store list' for the names.")
     async with site.catalog.begin() as tx:
         await tx.peers.get(policy.peer)

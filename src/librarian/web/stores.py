@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from librarian.catalog.records import Happening
-from librarian.errors import LibrarianError, NotFound
+from librarian.errors import Conflict, LibrarianError, NotFound
 from librarian.names import StoreName
 from librarian.patience import unless_slow
 from librarian.states import Role
@@ -62,9 +62,9 @@ def _description(
 
 
 async def list_stores(call: Call[None, None]) -> Answer:
-    """Every store, by name."""
+    """Every store but the drives, by name."""
     async with call.site.catalog.read() as tx:
-        rows = await tx.stores.all()
+        rows = [row for row in await tx.stores.all() if row.kind != "drive"]
     return Answer(body=StoreList(stores=await describe_all(call.site, rows)))
 
 
@@ -84,6 +84,8 @@ async def _switch(call: Call[None, None], *, is_open: bool) -> Answer:
         before = (await tx.stores.by_name()).get(StoreName(name))
         if before is None:
             raise NotFound(f"no store is called {name!r}", remedy="See 'store list' for the names.")
+        if before.kind == "drive":
+            raise Conflict(f"{name!r} is a drive", remedy="A drive takes files until it is sealed: see 'drive list'.")
         row = await tx.stores.set_open(before.name, is_open=is_open)
         if before.is_open != is_open:
             what = "opened" if is_open else "closed"
@@ -109,7 +111,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Let new files go to a store",
         roles=frozenset({Role.ADMIN}),
         answer=StoreDescription,
-        refusals=(NotFound,),
+        refusals=(NotFound, Conflict),
         tag=_TAG,
     ),
     Route(
@@ -119,7 +121,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Let no new files go to a store",
         roles=frozenset({Role.ADMIN}),
         answer=StoreDescription,
-        refusals=(NotFound,),
+        refusals=(NotFound, Conflict),
         tag=_TAG,
     ),
 )

@@ -1,0 +1,198 @@
+"""Drives: making them, and having them among the stores of the site while they are plugged in."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from librarian.catalog.drives import NewDrive
+from librarian.catalog.records import Happening
+from librarian.errors import BadRequest, Conflict, LibrarianError, RestoredCatalog
+from librarian.states import CARRYING, DriveState
+from librarian.stores import examining
+from librarian.stores.drive import ABSENT, DriveStore, at_place, spec_of
+from librarian.stores.identity import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import StoreName
+    from librarian.site import Site
+    from librarian.stores.examining import Claim, Findings
+
+log = logging.getLogger(__name__)
+
+#: Bytes may still be written to them.
+WRITABLE: Final = frozenset({DriveState.LOADING, DriveState.FULL, DriveState.SEALING})
+SEALED: Final = "it is sealed"
+#: A drive of the catalog that bears a manifest that the catalog does not know.
+UNKNOWN_MANIFEST: Final = "it bears a manifest already"
+
+
+def subject(name: StoreName) -> str:
+    """What the events of the drive *name* are about."""
+    return f"drive:{name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A drive as it is ordered."""
+
+    name: StoreName
+    path: Path
+    full_at: int
+    is_folder: bool
+    who: str
+
+
+async def initiate(site: Site, wanted: Wanted) -> tuple[str, ...]:
+    """Make a drive of the empty place that is *wanted*; returns what its file system cannot do.
+
+    The row is written first: a crash leaves a drive that was never seen, which a repeat finishes. A repeat for a
+    drive that is made changes nothing.
+
+    Raises
+    ------
+    BadRequest, Conflict, StoreUnavailable
+    """
+    _refuse_overlap(site, wanted)
+    findings = await at_place(wanted.name, lambda: examining.examine(wanted.path, wanted.name), what="look at")
+    if not (findings.is_mount or wanted.is_folder):
+        raise BadRequest(
+            f"nothing is mounted at '{wanted.path}': it is a folder of another file system",
+            remedy="Mount the drive first. For a folder that takes the place of a drive, say --folder.",
+        )
+    async with site.catalog.begin() as tx:
+        drive = await row_of(tx, wanted, findings)
+    if findings.identity is None:
+        identity = Identity(uuid=drive.uuid, generation=site.catalog.generations[0])
+        await at_place(wanted.name, lambda: examining.found(wanted.path, identity), what="write the identity")
+    claim = await at_place(wanted.name, lambda: examining.claim_at(wanted.path), what="look at")
+    if claim is not None:
+        await plug_in(site, drive, claim)
+    return findings.remarks
+
+
+async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRecord:
+    """The row of the drive that is *wanted* at a place where *findings* were made; a new one where there is none.
+
+    Raises
+    ------
+    Conflict
+    """
+    known = {drive.name: drive for drive in await tx.drives.all()}
+    stands = None if findings.identity is None else findings.identity.uuid
+    drive = known.get(wanted.name)
+    if stands is not None and (drive is None or drive.uuid != stands):
+        whose = next((f"the drive '{each.name}'" for each in known.values() if each.uuid == stands), None)
+        raise Conflict(
+            f"'{wanted.path}' is {whose or 'a drive or store of another librarian'}",
+            remedy="Use another drive, or see 'drive init --reuse' for one of ours that was released.",
+        )
+    if drive is not None:
+        if stands is None and drive.generation > 0:
+            raise Conflict(
+                f"there is a drive '{drive.name}' already, and '{wanted.path}' is another one",
+                remedy="Give it another name; a drive keeps its name for ever.",
+            )
+        return drive
+    _refuse_alike(wanted.name, [*known, *(store.name for store in await tx.stores.all())])
+    drive = await tx.drives.add(
+        NewDrive(
+            name=wanted.name,
+            uuid=str(uuid.uuid4()),
+            serial=findings.serial,
+            filesystem=findings.filesystem,
+            size=findings.size,
+            full_at=wanted.full_at,
+            path=str(wanted.path),
+            who=wanted.who,
+        )
+    )
+    told = f"{findings.filesystem}, {findings.size:,} bytes, serial {findings.serial or 'unknown'}"
+    why = "; ".join([told, *findings.remarks])
+    await tx.events.tell([Happening(subject=subject(drive.name), what="made", who=wanted.who, why=why)])
+    return drive
+
+
+def _refuse_alike(name: StoreName, others: Sequence[str]) -> None:
+    alike = next((other for other in others if other.lower() == name.lower()), None)
+    if alike is not None:
+        raise Conflict(
+            f"there is a store '{alike}' already", remedy="Give the drive a name that nobody takes for another."
+        )
+
+
+def _refuse_overlap(site: Site, wanted: Wanted) -> None:
+    real = os.path.realpath(wanted.path)
+    for store in site.stores.fixed():
+        for folder in (store.root, store.staging):
+            other = os.path.realpath(folder)
+            if os.path.commonpath((real, other)) in (real, other):
+                raise Conflict(
+                    f"'{wanted.path}' and the store '{store.name}' at '{folder}' lie in each other",
+                    remedy="Give a place of its own.",
+                )
+
+
+async def plug_in(site: Site, drive: DriveRecord, claim: Claim) -> None:
+    """*drive* is at the place of *claim*: note it, and take it among the stores. A repeat changes nothing."""
+    if not drive.is_plugged or (drive.path, drive.generation) != (str(claim.path), claim.identity.generation):
+        async with site.catalog.begin() as tx:
+            await tx.drives.plugged(drive.id, path=str(claim.path), generation=claim.identity.generation)
+            if drive.state is DriveState.IN_TRANSIT:
+                await tx.drives.advance(drive.id, to=DriveState.SEALED, who="site")
+            if not drive.is_plugged or drive.path != str(claim.path):
+                told = Happening(subject=subject(drive.name), what="plugged in", who="site", why=f"at {claim.path}")
+                await tx.events.tell([told])
+    if drive.state not in CARRYING:
+        return
+    if drive.state not in WRITABLE:
+        await rest(site, drive, because=SEALED)
+    elif claim.is_sealed and drive.state is not DriveState.SEALING:
+        await rest(site, drive, because=UNKNOWN_MANIFEST)
+    else:
+        await _wake(site, drive, claim.path)
+
+
+async def unplug(site: Site, drive: DriveRecord) -> None:
+    """*drive* is nowhere to be found. A repeat changes nothing."""
+    if drive.state in CARRYING:
+        await rest(site, drive, because=ABSENT)
+    if not drive.is_plugged:
+        return
+    async with site.catalog.begin() as tx:
+        await tx.drives.unplugged(drive.id)
+        if drive.state is DriveState.SEALED:
+            await tx.drives.advance(drive.id, to=DriveState.IN_TRANSIT, who="site")
+        await tx.events.tell([Happening(subject=subject(drive.name), what="unplugged", who="site")])
+
+
+async def rest(site: Site, drive: DriveRecord, *, because: str) -> None:
+    """Have *drive* among the stores without touching it. A repeat changes nothing."""
+    if drive.name in site.stores and site.stores.lookup(drive.name).problem == because:
+        return
+    await site.stores.put(DriveStore(spec_of(drive.name, Path(drive.path)), rests_because=because))
+
+
+async def _wake(site: Site, drive: DriveRecord, root: Path) -> None:
+    if drive.name in site.stores:
+        store = site.stores.lookup(drive.name)
+        if store.root == root and await store.probe() is None:
+            return
+    store = DriveStore(spec_of(drive.name, root))
+    await site.stores.put(store)
+    answer: LibrarianError | None = None
+    try:
+        await store.open(expected_uuid=drive.uuid, generation=site.catalog.generations[0])
+    except RestoredCatalog as ahead:
+        answer = ahead
+    await site.ownership.settle({drive.name: answer})
+    for bell in ("ingest", "load"):
+        site.bells.ring(bell)

@@ -1,0 +1,195 @@
+"""Examining a place that is to become a drive: what stands there, and what its file system can keep."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from librarian.errors import StoreUnavailable
+from librarian.names import PART_BYTES, StoreName
+from librarian.stores import identity, mounts, places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from librarian.stores.identity import Identity
+
+#: Characters that some file systems do not keep in names.
+_ODD: Final = ':?*"<>|\\'
+#: FAT32 keeps no file as large as this.
+_LARGE_BYTES: Final = 2**32
+#: What a place is called that may be no drive of ours.
+_NOBODY: Final = StoreName("drive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What was found at a place that may become a drive."""
+
+    size: int
+    free_bytes: int
+    filesystem: str
+    serial: str | None
+    #: Something is mounted there; else it is a folder of another file system.
+    is_mount: bool
+    identity: Identity | None
+    #: What its file system cannot do, in sentences.
+    remarks: tuple[str, ...]
+
+
+def examine(root: Path, name: StoreName) -> Findings:
+    """Look at the place *root* that is to become the drive *name*; what was made for that is removed again.
+
+    Raises
+    ------
+    StoreUnavailable
+        It cannot be opened or written, or holds what is not ours.
+    OSError
+    """
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"'{root}' cannot be opened: {error.strerror}", remedy="Mount the drive, and give the folder where it is."
+        ) from error
+    try:
+        known = identity.read(fd, name)
+        if known is None:
+            identity.require_empty(fd, name)
+        status = os.fstatvfs(fd)
+        mount, top = mounts.mount_of(root), mounts.mount_at(root)
+        return Findings(
+            size=status.f_blocks * status.f_frsize,
+            free_bytes=status.f_bavail * status.f_frsize,
+            filesystem=mount.filesystem if mount else "unknown",
+            serial=mounts.serial_of(mount.device) if mount else None,
+            is_mount=top is not None,
+            identity=known,
+            remarks=_probe(root, fd, has_room=status.f_bavail * status.f_frsize > _LARGE_BYTES),
+        )
+    finally:
+        os.close(fd)
+
+
+def found(root: Path, known: Identity) -> None:
+    """Make the place *root* the drive *known*, durably. A repeat does nothing."""
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        identity.write(fd, known)
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A place where something says that it is a drive."""
+
+    path: Path
+    identity: Identity
+    #: (st_dev, st_ino): two mounts of one drive are one drive.
+    key: tuple[int, int]
+    #: A manifest stands on it.
+    is_sealed: bool
+
+
+def claim_at(root: Path) -> Claim | None:
+    """Who stands at *root*: None when nobody does, or nobody who can be understood."""
+    try:
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        known = identity.read(fd, _NOBODY)
+        status = os.fstat(fd)
+        if known is None:
+            return None
+        return Claim(path=root, identity=known, key=(status.st_dev, status.st_ino), is_sealed=_has(fd, places.MANIFEST))
+    except (OSError, StoreUnavailable):
+        return None
+    finally:
+        os.close(fd)
+
+
+def _has(fd: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _probe(root: Path, fd: int, *, has_room: bool) -> tuple[str, ...]:
+    folder = root / f"{places.PROBE_PREFIX}-{secrets.token_hex(8)}"
+    try:
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"'{root}' cannot be written: {error.strerror}",
+            remedy="Mount the drive for writing, and let the server's user write at its top.",
+        ) from error
+    try:
+        remarks = [*_case(folder), *_names(folder), *(_size(folder) if has_room else ()), *_directory_fsync(fd)]
+        return tuple(remarks)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _case(folder: Path) -> list[str]:
+    (folder / "case").touch()
+    if (folder / "CASE").exists():
+        return ["it does not tell 'a' from 'A': of two names that differ in this alone it takes the first"]
+    return []
+
+
+def _names(folder: Path) -> list[str]:
+    remarks = []
+    refused = "".join(character for character in _ODD if not _keeps(folder, f"a{character}b"))
+    if refused:
+        remarks.append(f"it keeps no names with {' '.join(refused)}")
+    if not all(_keeps(folder, name) for name in ("dot.", "space ")):
+        remarks.append("it keeps no names that end in a dot or a space")
+    composed, apart = (unicodedata.normalize(form, "ü") for form in ("NFC", "NFD"))
+    if not (_keeps(folder, composed) and _keeps(folder, apart)):
+        remarks.append("it changes accented letters in names")
+    if not _keeps(folder, "ü" * (PART_BYTES // 2)):
+        remarks.append(f"it keeps no names of {PART_BYTES} bytes")
+    return remarks
+
+
+def _keeps(folder: Path, name: str) -> bool:
+    try:
+        (folder / name).touch()
+        return any(entry.name == name for entry in folder.iterdir())
+    except OSError:
+        return False
+
+
+def _size(folder: Path) -> list[str]:
+    try:
+        with (folder / "large").open("wb") as file:
+            file.truncate(_LARGE_BYTES)
+    except OSError as error:
+        if error.errno == errno.EFBIG:
+            return ["it keeps no file of 4 GiB or more"]
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+    finally:
+        with contextlib.suppress(OSError):
+            (folder / "large").unlink()
+    return []
+
+
+def _directory_fsync(fd: int) -> list[str]:
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        return ["it cannot make a directory durable by itself: after a power cut, verify the drive"]
+    return []

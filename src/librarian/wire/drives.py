@@ -1,0 +1,83 @@
+"""Drives: stores that are carried by hand."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from librarian.states import DriveState
+from librarian.wire.base import Request, Response, StoreText
+
+PathText = Annotated[str, Field(pattern=r"^/", max_length=4096, description="Absolute, at the server.")]
+#: In thousandth parts: 980 stands for 98 %.
+FullAt = Annotated[int, Field(ge=10, le=1000)]
+
+
+class InitDrive(Request):
+    """Make a drive of an empty place."""
+
+    name: StoreText
+    path: PathText
+    full_at: FullAt = Field(
+        default=980, description="It counts as full when so many thousandth parts of it are in use."
+    )
+    is_folder: bool = Field(default=False, description="A folder that is no file system of its own will do.")
+
+
+class AttachDrive(Request):
+    """Where a drive is that cannot be found."""
+
+    path: PathText
+
+
+class DriveDescription(Response):
+    """A drive: where it stands, and what is on it."""
+
+    name: str
+    uuid: str = Field(description="As in the identity file at its top.")
+    state: DriveState
+    since: datetime
+    who: str = Field(description="Who brought it into its state.")
+    round: int = Field(description="Counts its journeys, from 1.")
+    is_plugged: bool = Field(description="Whether it is plugged in here.")
+    path: str = Field(description="Where it was seen last.")
+    seen_at: datetime = Field(description="When it was last plugged in, or found to be gone.")
+    serial: str | None = Field(description="Of the device, where the system tells.")
+    filesystem: str
+    size: int
+    full_at: int
+    free_bytes: int | None = Field(description="Null while it is not plugged in, or does not answer.")
+    files: int = Field(description="On it.")
+    bytes: int
+    problem: str | None = Field(description="Why nothing can be written there now; null when all is well.")
+
+
+class DriveList(Response):
+    """Every drive there ever was, by name."""
+
+    drives: list[DriveDescription]
+
+
+class DriveMade(Response):
+    """A drive that was made, and what its file system cannot do."""
+
+    drive: DriveDescription
+    remarks: list[str]
+
+
+class DriveEvent(Response):
+    """One milestone of a drive."""
+
+    at: datetime
+    what: str
+    who: str
+    why: str
+
+
+class DriveStory(Response):
+    """A drive with its history, oldest first."""
+
+    drive: DriveDescription
+    story: list[DriveEvent]
