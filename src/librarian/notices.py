@@ -94,7 +94,7 @@ async def hear(
     else:
         if 0 < peer.seen_epoch < said.epoch:
             await replication.peer_restored(tx, peer)
-            hearing.bells.add("backfill")
+            hearing.bells |= {"backfill", "deliver"}
         await _apply(tx, hearing, roles, said.notices)
         await tx.peers.heard(peer.id, epoch=said.epoch, seq=last)
     seen = max((peer.seen_epoch, peer.seen_seq), (said.epoch, last))
@@ -240,7 +240,9 @@ async def _about_files(tx: Transaction, hearing: _Hearing, notices: Sequence[Not
     for notice in notices:
         file = files.get(FileName.trusted(notice.name))
         if file is None or file.id not in offered or notice.subject != notice.name:
-            hearing.answer(notice, "refused", _NOT_YOURS)
+            # A loss of what we do not know of, for example since our catalog came back from a backup, changes nothing.
+            is_loss = notice.state == "gone"
+            hearing.answer(notice, *(("ignored", None) if is_loss else ("refused", _NOT_YOURS)))
         elif notice.state == "held" and (file.size, file.checksum) != (notice.size, notice.checksum):
             hearing.answer(notice, "refused", await _differs(tx, peer, notice, file))
         else:

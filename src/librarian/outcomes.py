@@ -42,7 +42,9 @@ def _codes(kind: type[LibrarianError]) -> Iterator[str]:
 
 
 #: What a receiver says when nothing is wrong with the file: it cannot now, or another arrival was in the way.
-_PASSING: Final = frozenset({*_codes(Unavailable), "lease_lapsed", "name_busy", TransferState.CANCELLED.value})
+_PASSING: Final = frozenset(
+    {*_codes(Unavailable), "lease_lapsed", "name_busy", "copy_lost", TransferState.CANCELLED.value}
+)
 
 #: What a receiver says when it got other bytes than it was promised: perhaps ours are not what they were.
 _OTHER_BYTES: Final = frozenset({"checksum_mismatch", "size_mismatch"})
@@ -142,6 +144,11 @@ async def doubt(tx: Transaction, transfer: Outgoing, *, store: StoreName | None,
 def suspect_cause(name: str) -> str:
     """What the alert is raised for that a copy of the file *name* may be bad."""
     return f"suspect:{name}"
+
+
+def lost_cause(store: StoreName, name: FileName) -> str:
+    """What the alert is raised for that the copy of the file *name* on *store* was lost."""
+    return f"copy-lost:{store}:{name}"
 
 
 def quarantine_cause(peer: Peer) -> str:

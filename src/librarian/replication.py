@@ -16,21 +16,25 @@ from librarian import globs
 from librarian.catalog.copies_due import NewDue
 from librarian.catalog.outbox import Note
 from librarian.catalog.records import Happening
-from librarian.names import RuleName
+from librarian.names import FileId, RuleName
 from librarian.policies import STORED, RulePolicy
+from librarian.states import Intent, Presence
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from librarian.catalog.records import File, Peer, Rule
     from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
-    from librarian.names import FileId, FileName, PeerId, StoreName
+    from librarian.names import FileName, PeerId, StoreName
     from librarian.states import Kind
 
+#: The code of ``gone`` that says nothing but that.
+LOST: Final = "lost"
+_LOST_AT_ONCE: Final = 1000
 #: Bells are rung this much after a transaction that still has to commit.
 AT_ONCE: Final = timedelta(0)
 
@@ -105,20 +109,25 @@ def note(peer: PeerId, subject: str, state: str, assertion: Assertion) -> Note:
 async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     """Write the copies that *arrivals* owe, and a ``held`` notice to each peer that offered one.
 
-    A repeat writes nothing twice for copies; a second notice about the same file is harmless. Returns whether there
-    may be something to send now.
+    So is one to each peer that was told that the last copy here was lost, where one returns. A repeat writes nothing
+    twice for copies; a second notice about the same file is harmless. Returns whether there may be something to send
+    now.
     """
     if not arrivals:
         return False
-    await tell_held(tx, [held_note(a.peer_id, a, store=a.store) for a in arrivals if a.peer_id is not None])
+    returned = {arrival.file_id: arrival for arrival in arrivals if not arrival.is_new}
+    heard = await tx.told.lock(list(returned))
+    known = [(telling.peer_id, returned[telling.file_id]) for telling in heard if not telling.is_held]
+    told = [(arrival.peer_id, arrival) for arrival in arrivals if arrival.peer_id is not None]
+    told += [(peer, arrival) for peer, arrival in known if peer != arrival.peer_id]
+    await tell_held(tx, [held_note(peer, arrival, store=arrival.store) for peer, arrival in told])
     rules = await tx.rules.in_force()
     if not rules:
         return False
     now = utc_now()
     owed = await tx.copies_due.owe([due for arrival in arrivals for due in _dues_of(arrival, rules, now=now)])
-    returned = [arrival.file_id for arrival in arrivals if not arrival.is_new]
     if returned:
-        await tx.stopped.unblock(returned)
+        await tx.stopped.unblock(list(returned))
     return owed > 0 or bool(returned)
 
 
@@ -149,13 +158,16 @@ async def owe_again(tx: Transaction, files: Sequence[File], *, peer: PeerId) -> 
     if not files or not rules:
         return
     now = utc_now()
-    sources = await tx.copies_due.sources([file.id for file in files])
+    stores: defaultdict[FileId, list[StoreName]] = defaultdict(list)
+    for copy in await tx.instances.of_files([file.id for file in files]):
+        if copy.presence is Presence.PRESENT and copy.intent is Intent.KEEP:
+            stores[copy.file_id].append(copy.store)
     await tx.copies_due.owe(
         [
             NewDue(file_id=file.id, rule_id=rule.id, peer_id=peer, size=file.size, not_before=now)
             for file in files
             for rule in rules
-            if matches(policy_of(rule), name=file.name, stores=[sources[file.id]] if file.id in sources else [])
+            if matches(policy_of(rule), name=file.name, stores=stores[file.id])
         ]
     )
 
@@ -175,10 +187,27 @@ def held_note(peer: PeerId, file: _HeldFile, *, store: str = "") -> Note:
 
 
 async def tell_held(tx: Transaction, notes: Iterable[Note]) -> None:
-    """Tell peers of files that they have offered to us.
+    """Tell peers of files that they have offered to us."""
+    told = list(notes)
+    await tx.told.held([(each.peer_id, each.subject) for each in told])
+    await _tell(tx, told)
 
-    One that refused to hear of a file before, since it did not know it then, knows it now: what was set aside must
-    not stand in the way.
+
+async def tell_gone(tx: Transaction, lost: Mapping[FileId, Assertion]) -> None:
+    """The last present copies here of *lost* are gone, or are to go: tell every peer that was told of them.
+
+    The assertions' code and reason say what became of them. ``tx.told.lock`` comes first, then the look whether a
+    copy is left. A repeat tells nobody twice.
+    """
+    heard = await tx.told.gone(list(lost))
+    await _tell(tx, [note(peer, lost[file_id].name, "gone", lost[file_id]) for peer, file_id in heard])
+
+
+async def _tell(tx: Transaction, notes: Iterable[Note]) -> None:
+    """Tell peers of files.
+
+    One that refused to hear of a file before, since it did not know it then, may know it now: what was set aside
+    must not stand in the way.
     """
     by_peer: defaultdict[PeerId, list[Note]] = defaultdict(list)
     for each in notes:
@@ -288,11 +317,32 @@ async def peer_restored(tx: Transaction, peer: Peer) -> None:
     hold costs one offer, which it answers with HELD and a notice.
     """
     await tx.remote_instances.doubt(peer.id)
+    await _tell_lost_again(tx, peer)
     for rule in await tx.rules.in_force():
         if rule.peer_id == peer.id:
             await tx.rules.walk_again(rule.id)
     why = "it speaks in a new epoch: its catalog was restored from a backup"
     await tx.events.tell([Happening(subject=f"peer:{peer.name}", what="copies doubted", who=peer.name, why=why)])
+
+
+async def _tell_lost_again(tx: Transaction, peer: Peer) -> None:
+    """Its catalog may be from before it heard that copies here were lost; of those that are held, it asks by offers."""
+    after = FileId(0)
+    while lost := await tx.told.lost(peer.id, after=after, limit=_LOST_AT_ONCE):
+        after = lost[-1].id
+        reason = "it was lost, and told of before"
+        await _tell(
+            tx,
+            [
+                note(
+                    peer.id,
+                    file.name,
+                    "gone",
+                    Assertion(name=file.name, size=file.size, checksum=file.checksum, code=LOST, reason=reason),
+                )
+                for file in lost
+            ],
+        )
 
 
 async def peer_appeared(tx: Transaction, *, name: str) -> None:

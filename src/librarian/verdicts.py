@@ -21,7 +21,7 @@ from librarian.timing import utc_now
 from librarian.wire.clones import Accepted, Busy, Held, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from librarian.catalog.obstacles import Obstacle
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from librarian.site import Site
     from librarian.wire.clones import OfferedClone, Verdict
 
+#: Why a uuid is refused whose file came, and was lost since.
+COPY_LOST: Final = "copy_lost"
 #: BUSY names an instant at least this far away.
 SOONEST: Final = timedelta(seconds=1)
 
@@ -113,16 +115,17 @@ async def judge(
     bench = _Bench(peer=peer, ledger=await room.ledger(tx, rooms), lease=lease, now=utc_now())
     fresh: list[OfferedClone] = []
     seen: dict[str, OfferedClone] = {}
+    ended = [row.name for row in known.values() if row.state is TransferState.COMPLETED]
+    obstacles = await tx.files.conflicts([*(FileName.trusted(c.name) for c in clones if c.uuid not in known), *ended])
     for clone in clones:
         if seen.setdefault(clone.uuid, clone) != clone:
             return _refuse_all(clones, "uuid_reused", f"the uuid {clone.uuid} is offered twice with different content")
         if clone.uuid in known:
-            bench.verdicts[clone.uuid] = _again(clone, known[clone.uuid], bench)
+            bench.verdicts[clone.uuid] = _again(clone, known[clone.uuid], obstacles, bench)
         elif (refusal := _refuse(clone, peer)) is not None:
             bench.verdicts[clone.uuid] = refusal
         else:
             fresh.append(clone)
-    obstacles = await tx.files.conflicts([FileName.trusted(clone.name) for clone in fresh])
     for clone in fresh:
         if clone.uuid not in bench.verdicts:
             bench.verdicts[clone.uuid] = _judge_fresh(clone, obstacles.get(FileName.trusted(clone.name)), bench)
@@ -187,8 +190,8 @@ def _refuse(clone: OfferedClone, peer: Peer) -> Refused | None:
     return None
 
 
-def _again(clone: OfferedClone, row: Incoming, bench: _Bench) -> Verdict:
-    """The verdict on a uuid that has a row: the one that the row remembers."""
+def _again(clone: OfferedClone, row: Incoming, obstacles: Mapping[FileName, Obstacle], bench: _Bench) -> Verdict:
+    """The verdict on a uuid that has a row: the one that the row remembers, unless what it brought was lost."""
     if (row.name, row.size, row.kind, row.checksum) != (clone.name, clone.size, clone.kind, clone.checksum):
         return Refused(
             uuid=clone.uuid,
@@ -196,6 +199,9 @@ def _again(clone: OfferedClone, row: Incoming, bench: _Bench) -> Verdict:
             reason=f"the uuid stands for other content: {row.name}, {row.size:,} bytes",
         )
     match row.state:
+        case TransferState.COMPLETED if not obstacles[row.name].is_healthy:
+            reason = "the copy that it brought was lost here; it may come again under another uuid"
+            return Refused(uuid=clone.uuid, code=COPY_LOST, reason=reason)
         case TransferState.COMPLETED:
             checksum = row.checksum or Checksum(clone.checksum)
             bench.notes.append(

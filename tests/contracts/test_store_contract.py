@@ -12,7 +12,7 @@ from librarian.errors import Bug, NameNested, NotFound, UnsupportedMember
 from librarian.guard import transaction_open
 from librarian.names import FileName, MemberPath, Token
 from librarian.states import Kind
-from librarian.stores.base import Publication, Publishing
+from librarian.stores.base import BadCopy, Publication, Publishing
 from librarian.stores.local import LocalStore
 from tests.contracts.conftest import Bench, PowerCut, inspected, publish, stage_book, stage_file
 
@@ -349,3 +349,22 @@ async def test_disk_work_is_refused_inside_a_transaction(store: LocalStore):
         await store.stage([Token.mint()])
     with transaction_open(), pytest.raises(Bug):
         await store.capacity()
+
+
+async def test_bad_copies_are_set_aside_where_they_do_not_expire_and_free_their_names(store: LocalStore):
+    for token, name, kind in (
+        (await stage_file(store, b"one"), "a/b", Kind.FILE),
+        (await stage_file(store, b"two"), "a-b", Kind.FILE),
+        (await stage_book(store, member=b"three"), "book", Kind.BOOK),
+    ):
+        await publish(store, token, name, kind)
+    bad = [BadCopy(name=FileName(name)) for name in ("a/b", "a-b", "book", "nothing")]
+
+    places = await store.set_bad_aside(bad)
+    again = await store.set_bad_aside(bad)
+    await store.expire_quarantine(-timedelta(days=1))
+
+    assert [(store.staging / place).read_bytes() for place in places[:2]] == [b"one", b"two"]
+    assert (store.staging / places[2] / "member").read_bytes() == b"three"
+    assert (places[3], again) == ("", [""] * 4)
+    assert await publish(store, await stage_file(store, b"new"), "a/b") is Publishing.PUBLISHED

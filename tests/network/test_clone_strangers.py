@@ -41,13 +41,13 @@ async def state_of(sender) -> TransferState:
     return transfer.state
 
 
-@pytest.mark.parametrize("state", ["failed", "held", "gone"])
-async def test_a_peer_settles_nothing_that_was_offered_to_another(sending, state):
+@pytest.mark.parametrize(("state", "answer"), [("failed", "refused"), ("held", "refused"), ("gone", "ignored")])
+async def test_a_peer_settles_nothing_that_was_offered_to_another(sending, state, answer):
     sender, clone = sending
 
-    answers = await tell(sender, a_notice(1, clone, state), user="berkeley")
+    answers = await tell(sender, a_notice(1, clone, state), a_notice(2, a_clone("nothing"), state), user="berkeley")
 
-    assert answers == ["refused"]
+    assert answers == [answer] * 2
     assert await state_of(sender) is TransferState.INITIATED
     assert await sender.remote_instances(["one"]) == {"one": set()}
 

@@ -20,6 +20,7 @@ from librarian.catalog.schema import (
     RemoteInstanceRow,
     RuleRow,
     TallyRow,
+    ToldRow,
 )
 from librarian.errors import Conflict, NotFound
 from librarian.names import PeerId, SiteName, StoreName
@@ -290,7 +291,7 @@ class Peers(Repository):
             Transfers are under way, copies are known to be there, or a rule sends there.
         """
         await self._refuse_to_forget(peer)
-        for table in (OutboxRow, CopyDueRow, OutgoingRow, BatchRow, RemoteInstanceRow):
+        for table in (OutboxRow, ToldRow, CopyDueRow, OutgoingRow, BatchRow, RemoteInstanceRow):
             await self._connection.execute(delete(table).where(table.peer_id == peer))
         # Two peers may have chosen the same uuid; without them, what they sent is known by the tokens that we chose.
         await self._connection.execute(

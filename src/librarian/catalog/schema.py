@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from librarian.catalog.columns import Base, Instant, Name, RowId
 from librarian.catalog.schema_drives import DriveRow, ManifestPartRow, ManifestRow, ReceptionRow
 from librarian.catalog.schema_pairing import PairingRow
-from librarian.catalog.schema_peers import OutboxRow, PeerRow, RemoteInstanceRow
+from librarian.catalog.schema_peers import OutboxRow, PeerRow, RemoteInstanceRow, ToldRow
 from librarian.catalog.schema_sending import LIVE, BatchRow, CopyDueRow, OutgoingRow, RuleRow
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "SiteRow",
     "StoreRow",
     "TallyRow",
+    "ToldRow",
 ]
 
 

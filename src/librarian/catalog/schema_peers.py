@@ -73,6 +73,24 @@ class RemoteInstanceRow(Base):
     )
 
 
+class ToldRow(Base):
+    """A peer was told that we hold a file; ``is_held`` false: and then that we lost it."""
+
+    __tablename__ = "told"
+    file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"), primary_key=True, autoincrement=False)
+    peer_id: Mapped[int] = mapped_column(RowId, ForeignKey("peers.id"), primary_key=True, autoincrement=False)
+    is_held: Mapped[bool] = mapped_column(Boolean)
+    __table_args__ = (
+        Index(
+            "told_lost",
+            "peer_id",
+            "file_id",
+            sqlite_where=text("NOT is_held"),
+            postgresql_where=text("NOT is_held"),
+        ),
+    )
+
+
 class OutboxRow(Base):
     """Something a peer must learn; the row goes when the peer has acknowledged it."""
 

@@ -28,6 +28,7 @@ from librarian.catalog.stopped import StoppedCopies
 from librarian.catalog.stores import StoreRows
 from librarian.catalog.suspects import Suspects
 from librarian.catalog.tallies import Tallies
+from librarian.catalog.told import Told
 from librarian.catalog.waiting import WaitingCopies
 
 if TYPE_CHECKING:
@@ -145,6 +146,11 @@ class Transaction:
     def outbox(self) -> Outbox:
         """What peers must learn."""
         return Outbox(self._connection, self._dialect)
+
+    @cached_property
+    def told(self) -> Told:
+        """What peers were told about our copies."""
+        return Told(self._connection, self._dialect)
 
     @cached_property
     def alerts(self) -> Alerts:

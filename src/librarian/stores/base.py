@@ -125,6 +125,17 @@ class Publication:
     kind: Kind
 
 
+@dataclass(frozen=True, kw_only=True)
+class BadCopy:
+    """The right to move away what stands under ``name``; nothing gives a right to remove it.
+
+    Made where it is proven, by ``tasks/replacing.py`` alone: the copy was read twice and found corrupt, and a good
+    one waits in staging to take its place.
+    """
+
+    name: FileName
+
+
 class Store(ABC):
     """A place for payloads; see the module's docstring for what holds for every method."""
 
@@ -288,6 +299,15 @@ class Store(ABC):
     @abstractmethod
     async def quarantine(self, strays: Sequence[Stray]) -> list[Stray]:
         """Move *strays* aside, to ``<staging>/.quarantine/<stamp>-<name>``; returns those that could not be moved."""
+
+    @abstractmethod
+    async def set_bad_aside(self, copies: Sequence[BadCopy]) -> list[str | LibrarianError]:
+        """Move bad *copies* to ``<staging>/.quarantine/corrupt-<stamp>-…``, where they stay until a person looks.
+
+        Returns
+        -------
+        Where each is now, as seen from staging; empty where nothing stands under the name (any more).
+        """
 
     @abstractmethod
     async def expire_quarantine(self, older_than: timedelta) -> list[str]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from librarian.checksum import Algorithm, Measured
     from librarian.names import FileName, MemberPath, Token
-    from librarian.stores.base import Capacity, Publication, Publishing, Staged, StoreSpec, Stray
+    from librarian.stores.base import BadCopy, Capacity, Publication, Publishing, Staged, StoreSpec, Stray
     from librarian.stores.ground import Footing, Ground
     from librarian.stores.lane import Trip
 
@@ -276,6 +276,10 @@ class LocalStore(base.Store):
     async def quarantine(self, strays: Sequence[Stray]) -> list[Stray]:
         """See ``Store.quarantine``."""
         return await self._run("quarantine", lambda here: quarantine.set_aside(here, strays))
+
+    async def set_bad_aside(self, copies: Sequence[BadCopy]) -> list[str | LibrarianError]:
+        """See ``Store.set_bad_aside``."""
+        return await self._run("set bad copies aside", lambda here: quarantine.set_bad_aside(here, copies))
 
     async def expire_quarantine(self, older_than: timedelta) -> list[str]:
         """See ``Store.expire_quarantine``."""

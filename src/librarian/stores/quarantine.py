@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import secrets
+import stat
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from librarian.errors import LibrarianError
 from librarian.stores import base, parts, places
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from librarian.names import Token
-    from librarian.stores.base import Stray
+    from librarian.names import FileName, Token
+    from librarian.stores.base import BadCopy, Stray
     from librarian.stores.ground import Ground
 
+#: What the names of bad copies begin with.
+_BAD: Final = "corrupt"
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 #: With the stamp in front, the longest name must still fit in a part of a path.
 _NAME_BYTES: Final = 200
@@ -66,6 +71,43 @@ def set_aside(here: Ground, strays: Sequence[Stray]) -> list[Stray]:
         except OSError:
             left.append(stray)
     return left
+
+
+def set_bad_aside(here: Ground, copies: Sequence[BadCopy]) -> list[str | LibrarianError]:
+    """Move bad copies out of the root; see ``Store.set_bad_aside``."""
+    places_now: list[str | LibrarianError] = []
+    for copy in copies:
+        here.trip.beat()
+        try:
+            places_now.append(_set_bad_aside(here, copy.name))
+        except OSError as error:
+            places_now.append(here.refusal(error, f"set '{copy.name}' aside"))
+        except LibrarianError as refusal:
+            places_now.append(refusal)
+    if here.spec.barrier is base.Barrier.FSYNC:
+        # The one under the new name is not to be lost with the directory entry.
+        with here.trip.barrier():
+            parts.fsync_at(places.QUARANTINE, at=here.staging_fd)
+    return places_now
+
+
+def _set_bad_aside(here: Ground, name: FileName) -> str:
+    for ancestor in name.ancestors:
+        above = parts.status_of(ancestor, at=here.root_fd)
+        if above is None or not stat.S_ISDIR(above.st_mode):
+            return ""
+    status = parts.status_of(name, at=here.root_fd)
+    if status is None:
+        return ""
+    if stat.S_ISDIR(status.st_mode):
+        # A directory that changes its parent must be writable, for its '..' changes.
+        os.chmod(name, places.PARENT_MODE, dir_fd=here.root_fd)
+    flat = os.fsencode(name.replace("/", "-"))[:_NAME_BYTES].decode(errors="ignore")
+    # Without a stamp in front: these do not expire. The random part keeps two of one second apart.
+    stamp = f"{utc_now().strftime(_STAMP)}-{secrets.token_hex(4)}"
+    target = f"{places.QUARANTINE}/{_BAD}-{stamp}-{flat}"
+    os.rename(name, target, src_dir_fd=here.root_fd, dst_dir_fd=here.staging_fd)
+    return target
 
 
 def expire(here: Ground, older_than: timedelta) -> list[str]:

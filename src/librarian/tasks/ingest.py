@@ -14,7 +14,7 @@ from librarian.catalog.incoming_rows import Delay
 from librarian.errors import Draining, LibrarianError, NotFound, StoreUnavailable
 from librarian.policies import IngestPolicy
 from librarian.states import TransferState
-from librarian.tasks import dealing, recording, verifying
+from librarian.tasks import dealing, recording, replacing, verifying
 from librarian.tasks.base import Cadence, Task
 from librarian.tasks.verifying import Bad, Good, Later
 from librarian.timing import retry_delay, utc_now
@@ -137,13 +137,14 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         self._running.clear()
 
     async def act(self, plan: Claim) -> list[Outcome]:
-        """Verify and publish."""
+        """Verify and publish; only where a corrupt copy is in the way is the catalog asked about it."""
         try:
             store = self.site.stores.lookup(plan.lane.store)
         except NotFound as error:
             away = StoreUnavailable(error.message, remedy="Configure the store again; what is staged there waits.")
             return [Later(transfer=transfer, error=away) for transfer in plan.transfers]
-        return await verifying.verify(store, self.site.pool, plan.transfers)
+        outcomes = await verifying.verify(store, self.site.pool, plan.transfers)
+        return await replacing.replace_bad_copies(self.site, store, outcomes)
 
     async def record(self, tx: Transaction, plan: Claim, result: list[Outcome]) -> None:
         """Write files, instances, listings, events, totals, what is owed, and the transfers' ends: one transaction."""

@@ -11,6 +11,7 @@ from librarian.catalog.incoming_rows import Completion, Failure
 from librarian.catalog.instances import NewInstance
 from librarian.catalog.records import Happening, Tally
 from librarian.errors import NameHeld
+from librarian.outcomes import lost_cause
 from librarian.replication import Arrived, Unarrived
 from librarian.states import Intent, Presence, VerifiedFrom
 from librarian.tasks.verifying import Bad
@@ -58,6 +59,7 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
     )
     await tx.tallies.add_many(_totals(gained))
     await tx.events.tell(await in_turns(lambda each: _ingested(each, is_new=each.transfer.name in ids), settled))
+    await _tell_replaced(tx, [each for each in settled if each.set_aside])
     arrived = await in_turns(
         lambda each: _arrived(each.transfer, file_ids[each.transfer.name], is_new=each.transfer.name in ids), settled
     )
@@ -136,6 +138,24 @@ def _ingested(good: Good, *, is_new: bool) -> Happening:
     what = "ingested" if is_new else "copy ingested"
     why = f"onto {transfer.store}, {transfer.size} bytes, {transfer.checksum}"
     return Happening(subject=transfer.name, what=what, who=transfer.account, why=why)
+
+
+async def _tell_replaced(tx: Transaction, replaced: Sequence[Good]) -> None:
+    """What was alerted about each when its copy was found corrupt now says how it ended."""
+    await tx.events.tell(
+        [
+            Happening(subject=each.transfer.name, what="corrupt copy set aside", who="ingest", why=each.set_aside)
+            for each in replaced
+        ]
+    )
+    for each in replaced:
+        store, name = each.transfer.store, each.transfer.name
+        await tx.alerts.raise_alert(
+            lost_cause(store, name),
+            message=f"The copy of {name} on {store} was corrupt; a good one has taken its place.",
+            remedy=f"Look at the disk behind {store}. What stood there is kept in the store's staging, as "
+            f"{each.set_aside}, until you remove it.",
+        )
 
 
 def _arrived(transfer: Incoming, file_id: FileId, *, is_new: bool) -> Arrived:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from anyio import to_thread
 
+from librarian import replication
 from librarian.catalog.records import Happening, Tally
 from librarian.catalog.suspects import Finding
 from librarian.checksum import Measured
 from librarian.errors import LibrarianError, NotFound, Unavailable
 from librarian.names import FileId, StoreId
-from librarian.outcomes import suspect_cause
+from librarian.outcomes import lost_cause, suspect_cause
+from librarian.replication import Assertion
 from librarian.states import Intent, Presence
 from librarian.stores.forgetting import forget
 from librarian.tasks.base import Cadence, Task
@@ -100,21 +102,24 @@ class Reread(Task[tuple["Suspect", ...], Readings]):
                 for f in news
             ]
         )
+        await tx.told.lock([f.suspect.file_id for f in bad])
         left = {copy.file_id for copy in await tx.instances.of_files([f.suspect.file_id for f in bad]) if _may_do(copy)}
         await tx.tallies.add_many(_losses([f.suspect for f in bad], left))
+        await replication.tell_gone(tx, {f.suspect.file_id: _loss(f) for f in bad if f.suspect.file_id not in left})
         for finding in bad:
             await self._alert(tx, finding, is_last=finding.suspect.file_id not in left)
-        self.site.bells.ring("send")
+        for bell in ("send", "deliver"):
+            self.site.bells.ring_in(replication.AT_ONCE, bell)
 
     async def _alert(self, tx: Transaction, finding: Finding, *, is_last: bool) -> None:
         suspect = finding.suspect
         last = " No other good copy is here." if is_last else ""
         log.error("The copy of %s on %s is %s", suspect.name, suspect.store, finding.presence)
         await tx.alerts.raise_alert(
-            f"copy-lost:{suspect.store}:{suspect.name}",
+            lost_cause(suspect.store, suspect.name),
             message=f"The copy of {suspect.name} on {suspect.store} was read again, and is {finding.presence}.{last}",
-            remedy=f"Look at the disk behind {suspect.store}. Move what stands at {self._path(suspect)} away, then "
-            "bring the file again from a good copy: it is sent on from there.",
+            remedy=f"Look at the disk behind {suspect.store}. A good copy that is brought again, by a peer or by an "
+            "upload, takes its place; what stands there now is then kept in the store's quarantine.",
         )
 
 
@@ -132,6 +137,18 @@ def _finding(suspect: Suspect, measured: Measured | LibrarianError) -> Finding |
     else:
         presence = Presence.MISSING if isinstance(measured, NotFound) else Presence.CORRUPT
     return Finding(suspect=suspect, presence=presence, at=utc_now())
+
+
+def _loss(finding: Finding) -> Assertion:
+    suspect = finding.suspect
+    return Assertion(
+        name=suspect.name,
+        size=suspect.size,
+        checksum=suspect.checksum,
+        store=suspect.store,
+        code=finding.presence,
+        reason=f"the last copy here was read again, and is {finding.presence}",
+    )
 
 
 def _may_do(copy: InstanceRecord) -> bool:

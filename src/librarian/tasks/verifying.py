@@ -54,6 +54,8 @@ class Good:
     #: An equal payload stood there already; what lies in staging is one too many.
     is_adopted: bool = False
     has_staging: bool = True
+    #: Where the corrupt copy is kept whose place it took, as seen from staging; empty: there was none.
+    set_aside: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,8 @@ class Bad:
     error: LibrarianError
     #: A person must look at it.
     alerts: bool = False
+    #: The payload is what was promised: only what stands under its name is in the way.
+    is_hindered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +130,8 @@ class _Verification:
         if isinstance(error, Unavailable):
             self.outcomes[transfer.token] = Later(transfer=transfer, error=error)
         else:
-            self.outcomes[transfer.token] = Bad(transfer=transfer, error=error, alerts=alerts)
+            is_hindered = isinstance(error, NameTakenOnDisk) and transfer.token in self._measured
+            self.outcomes[transfer.token] = Bad(transfer=transfer, error=error, alerts=alerts, is_hindered=is_hindered)
 
     async def _inspect(self) -> dict[Token, Staged]:
         transfers = self._open()

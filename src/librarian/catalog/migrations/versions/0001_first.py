@@ -44,6 +44,8 @@ _ESTIMATES: Final = (
     ("outbox", "outbox_by_subject", "10000 2000 2 1"),
     ("remote_instances", "remote_instances_once", "100000 2 1"),
     ("remote_instances", "remote_instances_by_peer", "100000 20000 1"),
+    ("told", "sqlite_autoindex_told_1", "100000 2 1"),
+    ("told", "told_lost", "100 50 1"),
     ("instances", "instances_once", "1000000 2 1"),
     ("instances", "instances_by_store", "1000000 300000 1"),
     ("instances", "instances_suspect", "100 2 1"),
@@ -79,6 +81,7 @@ def upgrade() -> None:
     _members()
     _outbox()
     _remote_instances()
+    _told()
     _copies_due()
     _outgoing_transfers()
     if op.get_bind().dialect.name == "sqlite":
@@ -287,6 +290,15 @@ def _remote_instances() -> None:
         sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ), sa.PrimaryKeyConstraint("id"))
     op.create_index("remote_instances_by_peer", "remote_instances", ["peer_id", "file_id"])
     op.create_index("remote_instances_once", "remote_instances", ["file_id", "peer_id"], unique=True)
+
+
+def _told() -> None:
+    op.create_table("told", sa.Column("file_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("peer_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("is_held", sa.Boolean(), nullable=False), sa.ForeignKeyConstraint(["file_id"], ["files.id"], ),
+        sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ), sa.PrimaryKeyConstraint("file_id", "peer_id"))
+    op.create_index("told_lost", "told", ["peer_id", "file_id"], sqlite_where=sa.text("NOT is_held"),
+        postgresql_where=sa.text("NOT is_held"))
 
 
 def _rules() -> None:
