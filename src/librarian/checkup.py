@@ -158,7 +158,11 @@ async def _ways(site: Site, peer: Peer, offered: OfferedSite, *, due_bytes: int)
 def _points(peer: Peer, offered: tuple[EntryPoint, ...]) -> Finding:
     subject, remedy = "entry points", f"Look whether that is meant, then run: peer check {peer.name} --accept"
     if entry_points.is_changed(peer.entry_points, offered=offered):
-        new = [f"{point.store} by {point.engine}" for point in offered if point not in peer.entry_points]
+        new = [
+            f"store '{point.store}' by {point.engine}: {' '.join(filter(None, (point.address, point.staging)))}"
+            for point in offered
+            if point not in peer.entry_points
+        ]
         return _failed(subject, f"{peer.name} offers what was not pinned: {', '.join(new)}", remedy)
     if peer.held_because is not None:
         return _failed(subject, f"{peer.name} is held: {peer.held_because}", remedy)

@@ -114,7 +114,7 @@ async def test_an_entry_point_that_was_not_pinned_fails_until_it_is_accepted(pai
     after = await check(sender)
 
     assert before["entry points"][0] == "failed"
-    assert "fast by local" in before["entry points"][1]
+    assert "store 'fast' by local: " in before["entry points"][1]
     assert "peer check nersc --accept" in before["entry points"][2]
     assert (after["entry points"][0], after["local to fast"][0]) == ("ok", "ok")
 

@@ -1,13 +1,20 @@
 """Who we are at Globus: tokens that renew themselves, consents without a browser, and secrets that were changed."""
 
+import asyncio
+import time
 import uuid
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import pytest
 
 from librarian.errors import Forbidden, Unauthenticated
+from librarian.names import StoreName
 from librarian.transfers.base import Phase
+from librarian.transfers.globus import GlobusEngine
 from librarian.transfers.globus_account import Account, Credentials
-from librarian.transfers.globus_desk import Desk
+from librarian.transfers.globus_desk import BURST, Desk
+from librarian.transfers.globus_places import Collection
 from tests.fakes.globus import fake_globus, pointed_at
 from tests.unit.globus_roads import busy, folders
 
@@ -21,13 +28,17 @@ async def globus():
             yield service
 
 
-@pytest.fixture
-async def native(globus, tmp_path):
-    """The desk of a person who has logged in with a native app."""
-    client, file = str(uuid.uuid4()), tmp_path / "refresh-token"
+def logged_in(globus, file):
+    """The desk of a person who has logged in with a native app, whose refresh token is in *file*."""
+    client = str(uuid.uuid4())
     file.write_text("a-refresh-token\n")
     globus.refresh_tokens["a-refresh-token"] = client
-    desk = Desk(Account(Credentials(client_id=client, refresh_token_file=file)), pace=1000.0)
+    return Desk(Account(Credentials(client_id=client, refresh_token_file=file)), pace=1000.0)
+
+
+@pytest.fixture
+async def native(globus, tmp_path):
+    desk = logged_in(globus, tmp_path / "refresh-token")
     yield desk
     await desk.close()
 
@@ -107,6 +118,36 @@ async def test_a_person_who_has_logged_in_once_is_let_in_again_and_again(native,
     globus.tokens.clear()
 
     assert await native.submission_id()
+
+
+async def test_a_batch_of_a_person_arrives_although_tokens_expire_on_the_way(busy, folders, tmp_path):
+    road, globus = busy
+    (collection,) = [name for name, each in globus.collections.items() if each.root == folders[0]]
+    places = [Collection(store=StoreName("fast"), collection=collection, root=PurePosixPath("/"), folder=folders[0])]
+    desk = logged_in(globus, tmp_path / "refresh-token")
+    person = replace(road, engine=GlobusEngine(desk, site="chajnantor", collections=places))
+    globus.cue("silent")
+    handle = await person.starts()
+    globus.tokens.clear()
+    globus.release()
+
+    progress = await person.ends(handle)
+
+    await person.engine.close()
+    assert (progress.phase, progress.failed_items, len(globus.tasks)) == (Phase.SUCCEEDED, {}, 1)
+
+
+async def test_no_more_requests_go_in_a_second_than_the_pace_says(globus, tmp_path):
+    client, secret = globus.add_client()
+    file = tmp_path / "secret"
+    file.write_text(secret)
+    desk = Desk(Account(Credentials(client_id=client, client_secret_file=file)), pace=100.0)
+    began = time.monotonic()
+
+    await asyncio.gather(*(desk.submission_id() for _ in range(BURST + 20)))
+
+    await desk.close()
+    assert time.monotonic() - began > 0.15
 
 
 async def test_a_refresh_token_that_is_no_longer_good_is_told(native, globus):

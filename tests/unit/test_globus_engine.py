@@ -29,6 +29,7 @@ async def test_a_submission_says_all_that_makes_it_safe(busy):
         "sync_level": 3,
         "verify_checksum": True,
         "preserve_timestamp": True,
+        "skip_source_errors": True,
         "fail_on_quota_errors": True,
         "notify_on_succeeded": False,
         "notify_on_failed": False,
