@@ -22,7 +22,7 @@ LAYERS = {
     **dict.fromkeys(("checksum_worker", "pulse", "meters", "writers", "doors", "keys", "patience", "mailboxes"), 2),
     "manifest": 2,
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
-    **dict.fromkeys(("gates", "outcomes", "reasons"), 3),
+    **dict.fromkeys(("gates", "outcomes", "reasons", "notifying"), 3),
     "site": 4,
     **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "steering", "drives"), 5),
     **dict.fromkeys(("hearing", "pairing", "joining", "rotation", "checkup", "probing"), 5),

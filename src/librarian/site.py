@@ -22,6 +22,7 @@ from librarian.errors import ConfigurationError, DatabaseUnavailable
 from librarian.health import Health
 from librarian.meters import Meters
 from librarian.names import SiteName, StoreName
+from librarian.notifier import Notifier
 from librarian.ownership import Ownership
 from librarian.peers import Neighbours
 from librarian.pulse import Pulses
@@ -66,6 +67,8 @@ class Site:
     card: Card
     engines: dict[str, TransferEngine]
     ownership: Ownership
+    #: None where nobody is to be told.
+    notifier: Notifier | None
     bells: Bells = field(default_factory=Bells)
     #: Of incoming transfers, by uuid, once their ends are written down.
     news: News[Incoming] = field(default_factory=News)
@@ -126,6 +129,7 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
             card=Card(catalog=catalog, stores=stores, settings=settings),
             engines=_engines(settings, neighbours, bells),
             ownership=ownership,
+            notifier=None if settings.slack is None else Notifier(settings.slack),
             bells=bells,
         )
         for engine in site.engines.values():

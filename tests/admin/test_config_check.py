@@ -116,6 +116,7 @@ def test_each_problem_stands_on_a_line_of_its_own_for_people(check):
         ('database = "sqlite:///{tmp}/a?b.sqlite"', "a?b.sqlite has a '?'"),
         ('database = "oracle://x/y"', "'oracle' is not known"),
         ('database_password_file = "{tmp}/absent"', "database_password_file: {tmp}/absent cannot be read"),
+        ('[slack]\nwebhook_file = "{tmp}/absent"', "slack.webhook_file: cannot read {tmp}/absent: No such file"),
         ('[[rules]]\nname = "r"\npeer = "chajnantor"', "rules.r: the peer is this site itself"),
         ('[[rules]]\nname = "r"\npeer = "x"\n[[rules]]\nname = "r"\npeer = "y"', "rules: the name 'r' is given twice"),
         (STORE.replace("{name}", "a") * 2, "stores: the name 'a' is given twice"),

@@ -27,6 +27,7 @@ PERMITTED = {
     "POST /api/v1/site/restored": ADMIN,
     "GET /api/v1/alerts": ADMIN,
     "POST /api/v1/alerts/acknowledge": ADMIN,
+    "POST /api/v1/notifications/test": ADMIN,
     "GET /api/v1/stores": READERS,
     "POST /api/v1/stores/{name}/open": ADMIN,
     "POST /api/v1/stores/{name}/close": ADMIN,

@@ -7,7 +7,20 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from librarian.admin import accounts, alerts, database, drives, globus, notices, peers, rules, stores, transfers, why
+from librarian.admin import (
+    accounts,
+    alerts,
+    database,
+    drives,
+    globus,
+    notices,
+    notifications,
+    peers,
+    rules,
+    stores,
+    transfers,
+    why,
+)
 from librarian.admin.reach import Target, reach
 from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app, size_text, span_text
 from librarian.settings import check_settings
@@ -30,6 +43,7 @@ for name, part in {
     "drive": drives.app,
     "globus": globus.app,
     "notice": notices.app,
+    "notify": notifications.app,
     "peer": peers.app,
     "restored": restored_app,
     "rule": rules.app,

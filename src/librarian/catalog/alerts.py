@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import null, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from librarian.catalog.notifications import Notifications
 from librarian.catalog.records import Alert
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import AlertRow
@@ -22,8 +23,13 @@ class Alerts(Repository):
     """What a person must look at."""
 
     async def raise_alert(self, cause: str, *, message: str, remedy: str) -> None:
-        """Report *cause*. A repeat counts up, renews the message and takes back an acknowledgement."""
+        """Report *cause*, and have people told. A repeat counts up, renews the message, takes back an acknowledgement.
+
+        While nobody has acknowledged it, people are reminded once in a while; then it is news again.
+        """
         now = utc_now()
+        # Before the alert is written: whether it is news is seen by what it was.
+        await Notifications(self._connection, self._dialect).put(cause, f"{message}\n{remedy}")
         insert = sqlite.insert if self._is_sqlite else postgresql.insert
         statement = insert(AlertRow).values(
             cause=cause, message=message, remedy=remedy, count=1, first_at=now, last_at=now

@@ -318,6 +318,17 @@ class Alert:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notification:
+    """What people have to be told."""
+
+    cause: str
+    message: str
+    #: So often it was reported since it was told last.
+    count: int
+    first_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tally:
     """A total kept in step with what it counts."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "ManifestPartRow",
     "ManifestRow",
     "MemberListingRow",
+    "NotificationRow",
     "OutboxRow",
     "OutgoingRow",
     "PairingRow",
@@ -216,6 +217,26 @@ class AlertRow(Base):
     first_at: Mapped[datetime] = mapped_column(Instant)
     last_at: Mapped[datetime] = mapped_column(Instant)
     acknowledged_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class NotificationRow(Base):
+    """What people are told where they are; one row per cause, so that nobody is told twice."""
+
+    __tablename__ = "notifications"
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    #: What makes two of them the same: an alert's own cause, or ``drive:A07:full:1``.
+    cause: Mapped[str] = mapped_column(Name, unique=True)
+    message: Mapped[str] = mapped_column(Text)
+    #: So often it was reported since it was told last; what has none waits for nothing.
+    count: Mapped[int] = mapped_column(Integer)
+    #: When the first of these came.
+    first_at: Mapped[datetime] = mapped_column(Instant)
+    #: Not before.
+    tell_at: Mapped[datetime] = mapped_column(Instant)
+    told_at: Mapped[datetime | None] = mapped_column(Instant)
+    __table_args__ = (
+        Index("notifications_waiting", "tell_at", sqlite_where=text("count > 0"), postgresql_where=text("count > 0")),
+    )
 
 
 class EventRow(Base):

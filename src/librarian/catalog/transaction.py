@@ -15,6 +15,7 @@ from librarian.catalog.events import Events
 from librarian.catalog.files import Files
 from librarian.catalog.incoming import IncomingTransfers
 from librarian.catalog.instances import Instances
+from librarian.catalog.notifications import Notifications
 from librarian.catalog.offers import Offers
 from librarian.catalog.outbox import Outbox
 from librarian.catalog.outgoing import OutgoingTransfers
@@ -156,6 +157,11 @@ class Transaction:
     def alerts(self) -> Alerts:
         """What a person must look at."""
         return Alerts(self._connection, self._dialect)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        """What people are told where they are."""
+        return Notifications(self._connection, self._dialect)
 
     @cached_property
     def events(self) -> Events:

@@ -17,6 +17,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from librarian.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
@@ -118,6 +120,11 @@ def _files(settings: Settings) -> Iterator[str]:
         given = {"rsync.key_file": settings.rsync.key_file, "rsync.known_hosts_file": settings.rsync.known_hosts_file}
         wanted |= given
         yield from _ssh(given)
+    if settings.slack is not None:
+        try:
+            settings.slack.read_webhook()
+        except ConfigurationError as error:
+            yield f"slack.webhook_file: {error.message}"
     unreadable = [key for key, path in wanted.items() if path is not None and not os.access(path, os.R_OK)]
     yield from (f"{key}: {wanted[key]} cannot be read" for key in unreadable)
     if settings.tls is not None and not unreadable and (reason := _unusable(settings.tls)) is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from librarian.errors import BadName
+from librarian.errors import BadName, ConfigurationError
 from librarian.names import RuleName, SiteName, SshAddress, SshPath, StoreName
 from librarian.policies import ClonePolicy, HousekeepingPolicy, IngestPolicy, RulePolicy
 from librarian.quantities import Bytes, Span
@@ -110,6 +110,31 @@ class RsyncSettings(Section):
     )
 
 
+class SlackSettings(Section):
+    """Where people are told in Slack."""
+
+    webhook_file: Path = Field(description="Holds the URL of an incoming webhook, which is a secret.")
+
+    def read_webhook(self) -> str:
+        """The URL, read anew each time.
+
+        Raises
+        ------
+        ConfigurationError
+            Unreadable, or neither https nor to this machine. The URL itself is not told: it is a secret where it is
+            wrong as well.
+        """
+        remedy = "Put the webhook's URL, as Slack shows it, on the first line of the file."
+        try:
+            url = self.webhook_file.read_text("ascii").partition("\n")[0].strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not ASCII"
+            raise ConfigurationError(f"cannot read {self.webhook_file}: {why}", remedy=remedy) from error
+        if not re.match(r"https://[^/?#@\s]+/|http://(127\.0\.0\.1|localhost)(:\d+)?/", url):
+            raise ConfigurationError(f"{self.webhook_file} does not begin with an https URL", remedy=remedy)
+        return url
+
+
 class StoreSettings(Section):
     """A local place for payloads."""
 
@@ -187,6 +212,7 @@ class Settings(Section):
     tls: TlsSettings | None = Field(default=None, description="Serve https, with these files.")
     globus: GlobusSettings | None = Field(default=None, description="Who this site is at Globus.")
     rsync: RsyncSettings | None = Field(default=None, description="Who this site is at ssh.")
+    slack: SlackSettings | None = Field(default=None, description="Where people are told in Slack.")
     stores: tuple[StoreSettings, ...] = Field(default=(), description="At least one; by default one in the state.")
     rules: tuple[RuleSettings, ...] = Field(default=(), description="Which files must get a copy where.")
     limits: Limits = Field(default_factory=Limits, description="Bounds on what a request, a worker or a stop may take.")

@@ -10,6 +10,7 @@ from librarian.tasks.fetch import Fetch
 from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.join import FinishJoins
+from librarian.tasks.notify import Notify
 from librarian.tasks.plug import Plug
 from librarian.tasks.poll import Poll
 from librarian.tasks.probe import Probe
@@ -39,4 +40,5 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Reconcile(site, site.settings.clones),
         Fetch(site, site.settings.clones),
         FinishJoins(site),
+        Notify(site),
     ]

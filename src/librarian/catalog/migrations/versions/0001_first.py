@@ -66,6 +66,7 @@ def upgrade() -> None:
     """Make every table."""
     _accounts()
     _alerts()
+    _notifications()
     _events()
     _files()
     _pairings()
@@ -115,6 +116,15 @@ def _alerts() -> None:
         sa.Column("count", sa.Integer(), nullable=False), sa.Column("first_at", INSTANT, nullable=False),
         sa.Column("last_at", INSTANT, nullable=False), sa.Column("acknowledged_at", INSTANT, nullable=True),
         sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("cause"))
+
+
+def _notifications() -> None:
+    op.create_table("notifications", sa.Column("id", ROW_ID, nullable=False), sa.Column("cause", NAME, nullable=False),
+        sa.Column("message", sa.Text(), nullable=False), sa.Column("count", sa.Integer(), nullable=False),
+        sa.Column("first_at", INSTANT, nullable=False), sa.Column("tell_at", INSTANT, nullable=False),
+        sa.Column("told_at", INSTANT, nullable=True), sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("cause"))
+    op.create_index("notifications_waiting", "notifications", ["tell_at"],
+        sqlite_where=sa.text("count > 0"), postgresql_where=sa.text("count > 0"))
 
 
 def _events() -> None:
