@@ -68,10 +68,11 @@ async def wait(site: Site, command: dict[str, Any]) -> dict[str, Any]:
         # What the waiting itself costs is told, so that it can be taken off.
         before = site.catalog.statements
         async with site.catalog.read() as tx:
+            # In this order: what the walk ends with is due before it has ended.
+            walks = await tx.rules.next_backfill() is not None
             due = await tx.tallies.of(f"due:{known.id}")
-            is_done = due.files == 0 and await tx.rules.next_backfill() is None
         asked += site.catalog.statements - before
-        if is_done:
+        if due.files == 0 and not walks:
             return {"asked": asked}
         await asyncio.sleep(0.02)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 #: The code of ``gone`` that says nothing but that.
 LOST: Final = "lost"
 _LOST_AT_ONCE: Final = 1000
-#: Bells are rung this much after a transaction that still has to commit.
-AT_ONCE: Final = timedelta(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Rules over HTTP: made, changed, explained and removed, on both databases."""
 
+import asyncio
+
 import pytest
 
 from librarian import replication
@@ -63,6 +65,23 @@ async def why(live, name="nights", *, file=None):
     reply = await live.call("GET", f"/api/v1/rules/{name}/why" + (f"?file={file}" if file else ""))
     assert reply.status == 200, reply.raw
     return reply.json
+
+
+async def owed_when_woken(live):
+    await live.site.bells.heard("send")
+    async with live.site.catalog.read() as tx:
+        (peer,) = await tx.waiting.peers(utc_now())
+        return (await tx.tallies.of(f"due:{peer}")).files
+
+
+async def test_the_sender_is_woken_when_it_can_see_what_a_walk_found(live):
+    await has_files(live, *(f"2026/{number}" for number in range(300)))
+    await put(live, match=["2026/*"])
+    await live.site.bells.heard("send")
+
+    owed, _ = await asyncio.gather(owed_when_woken(live), walk(live))
+
+    assert owed == 300
 
 
 async def test_a_rule_asks_for_the_files_that_were_there_before(live):

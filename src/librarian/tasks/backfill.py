@@ -58,5 +58,10 @@ class Backfill(Task[Stretch, "list[NewDue]"]):
         await tx.copies_due.owe(result)
         if is_over:
             await tx.events.tell([Happening(subject=f"rule:{plan.rule.name}", what="back-filled", who="backfill")])
-        if result:
-            self.site.bells.ring_in(replication.AT_ONCE, "send")
+
+    async def carry_out(self, plan: Stretch) -> list[NewDue]:
+        """Wake the sender once it can see what is owed: one that looks before the commit finds nothing, and rests."""
+        owed = await super().carry_out(plan)
+        if owed:
+            self.site.bells.ring("send")
+        return owed

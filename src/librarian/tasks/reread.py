@@ -108,8 +108,13 @@ class Reread(Task[tuple["Suspect", ...], Readings]):
         await replication.tell_gone(tx, {f.suspect.file_id: _loss(f) for f in bad if f.suspect.file_id not in left})
         for finding in bad:
             await self._alert(tx, finding, is_last=finding.suspect.file_id not in left)
+
+    async def carry_out(self, plan: tuple[Suspect, ...]) -> Readings:
+        """Wake the sender and the messenger once they can see what was decided."""
+        readings = await super().carry_out(plan)
         for bell in ("send", "deliver"):
-            self.site.bells.ring_in(replication.AT_ONCE, bell)
+            self.site.bells.ring(bell)
+        return readings
 
     async def _alert(self, tx: Transaction, finding: Finding, *, is_last: bool) -> None:
         suspect = finding.suspect
