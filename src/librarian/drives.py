@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from librarian.catalog.drives import NewDrive
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, Conflict, LibrarianError, RestoredCatalog
+from librarian.notifying import notify
 from librarian.states import CARRYING, DriveState
 from librarian.stores import examining
 from librarian.stores.drive import ABSENT, DriveStore, at_place, spec_of
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 #: Bytes may still be written to them.
 WRITABLE: Final = frozenset({DriveState.LOADING, DriveState.FULL, DriveState.SEALING})
 SEALED: Final = "it is sealed"
+BEING_SEALED: Final = "its manifest is being written"
 #: A drive of the catalog that bears a manifest that the catalog does not know.
 UNKNOWN_MANIFEST: Final = "it bears a manifest already"
 
@@ -38,6 +40,13 @@ UNKNOWN_MANIFEST: Final = "it bears a manifest already"
 def subject(name: StoreName) -> str:
     """What the events of the drive *name* are about."""
     return f"drive:{name}"
+
+
+async def tell(tx: Transaction, drive: DriveRecord, what: str, *, who: str, why: str) -> None:
+    """Write what became of *drive* into its story, and have people told."""
+    await tx.events.tell([Happening(subject=subject(drive.name), what=what, who=who, why=why)])
+    cause = f"{subject(drive.name)}:{what}:{drive.round}"
+    await notify(tx, cause=cause, text=f"Drive {drive.name} was {what} by {who}, {why}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +193,7 @@ async def rest(site: Site, drive: DriveRecord, *, because: str) -> None:
 async def _wake(site: Site, drive: DriveRecord, root: Path) -> None:
     if drive.name in site.stores:
         store = site.stores.lookup(drive.name)
-        if store.root == root and await store.probe() is None:
+        if store.root == root and await store.probe() in (None, BEING_SEALED):
             return
     store = DriveStore(spec_of(drive.name, root))
     await site.stores.put(store)
@@ -194,5 +203,5 @@ async def _wake(site: Site, drive: DriveRecord, root: Path) -> None:
     except RestoredCatalog as ahead:
         answer = ahead
     await site.ownership.settle({drive.name: answer})
-    for bell in ("ingest", "load"):
+    for bell in ("ingest", "load", "seal"):
         site.bells.ring(bell)

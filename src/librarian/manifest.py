@@ -75,13 +75,14 @@ def members_of(entry: Entry) -> tuple[MemberDigest, ...]:
 
 
 class ManifestWriter:
-    """Writes the manifest of the drive at *root*: whole under its name, or not at all.
+    """Writes the manifest of the drive whose top is open as *root_fd*: whole under its name, or not at all.
 
-    Leaving the context without ``finish`` leaves nothing; a repeat begins anew.
+    The descriptor is the writer's from then on. Closing it without ``finish`` leaves nothing that anybody reads; a
+    repeat begins anew.
     """
 
-    def __init__(self, root: Path, head: Head) -> None:
-        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def __init__(self, root_fd: int, head: Head) -> None:
+        self._root = root_fd
         self._hasher = Hasher(Algorithm.BLAKE3)
         try:
             self._fresh = f"{NAME}.new"

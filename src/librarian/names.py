@@ -19,6 +19,7 @@ AccountId = NewType("AccountId", int)
 RuleId = NewType("RuleId", int)
 BatchId = NewType("BatchId", int)
 TransferId = NewType("TransferId", int)
+ManifestId = NewType("ManifestId", int)
 ReceptionId = NewType("ReceptionId", int)
 
 #: Longest file name in bytes; an index row of PostgreSQL holds 2,704.

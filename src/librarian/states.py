@@ -205,7 +205,7 @@ DRIVE_MOVES: Final[dict[DriveState, frozenset[DriveState]]] = {
     _D.RELEASED: frozenset({_D.WIPING, _D.LOST}),
     _D.WIPING: frozenset({_D.LOADING, _D.LOST}),
     # Found again.
-    _D.LOST: frozenset({_D.RELEASED}),
+    _D.LOST: frozenset({_D.RELEASED, _D.CONFIRMED}),
 }
 
 #: Drives that are among the stores of the site.

@@ -64,3 +64,16 @@ def test_a_drive_has_a_name_that_fits_a_label(beside, folder, name):
 
     assert refused.code == 2
     assert list(folder.iterdir()) == []
+
+
+def test_a_drive_that_is_not_sealed_has_neither_slip_nor_manifest(beside, folder, tmp_path):
+    beside("drive", "init", folder, "--name", "B05", "--folder")
+
+    slip = beside("drive", "slip", "B05")
+    manifest = beside("drive", "manifest", "B05", "--output", tmp_path / "b05.manifest")
+    sealed = beside("drive", "seal", "B05", "--to", "nersc")
+
+    assert (slip.code, manifest.code, sealed.code) == (2, 2, 2)
+    assert "Seal it first" in slip.err
+    assert "nothing is on the drive" in sealed.err
+    assert not (tmp_path / "b05.manifest").exists()

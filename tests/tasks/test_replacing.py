@@ -2,8 +2,6 @@
 
 import uuid
 
-import pytest
-
 from librarian.catalog.suspects import Finding
 from librarian.names import FileName
 from librarian.states import Presence, TransferState

@@ -56,8 +56,12 @@ BOOK = entry(
 )
 
 
+def writer_at(folder, promised):
+    return manifest.ManifestWriter(os.open(folder, os.O_RDONLY), promised)
+
+
 def written(folder, entries, **changes):
-    with manifest.ManifestWriter(folder, head(len(entries), **changes)) as writer:
+    with writer_at(folder, head(len(entries), **changes)) as writer:
         writer.add(b"".join(map(manifest.line, entries)))
         writer.finish(KEY)
     return folder / manifest.NAME
@@ -108,7 +112,7 @@ def test_every_line_is_json_of_the_public_form(three):
 
 
 def test_a_manifest_that_was_not_finished_does_not_stand_on_the_drive(tmp_path):
-    with manifest.ManifestWriter(tmp_path, head(1)) as writer:
+    with writer_at(tmp_path, head(1)) as writer:
         writer.add(manifest.line(entry(1)))
 
     with pytest.raises(NotFound):
@@ -116,7 +120,7 @@ def test_a_manifest_that_was_not_finished_does_not_stand_on_the_drive(tmp_path):
 
 
 def test_a_manifest_is_written_anew_over_one_that_was_not_finished(tmp_path):
-    manifest.ManifestWriter(tmp_path, head(1)).close()
+    writer_at(tmp_path, head(1)).close()
 
     found = manifest.open_manifest(written(tmp_path, [entry(1)]))
 
@@ -178,7 +182,7 @@ def test_a_seal_by_another_key_is_forged(three):
 
 
 def test_another_promise_than_what_is_listed_is_malformed(tmp_path):
-    with manifest.ManifestWriter(tmp_path, head(2)) as writer:
+    with writer_at(tmp_path, head(2)) as writer:
         writer.add(manifest.line(entry(1)))
         writer.finish(KEY)
 
@@ -215,7 +219,7 @@ def test_what_changes_after_the_check_is_not_read(three):
 
 def test_fields_of_a_newer_writer_are_tolerated(tmp_path):
     newer = manifest.line(entry(1)).replace(b'"kind"', b'"colour":"red","kind"')
-    with manifest.ManifestWriter(tmp_path, head(1)) as writer:
+    with writer_at(tmp_path, head(1)) as writer:
         writer.add(newer)
         writer.finish(KEY)
 

@@ -7,11 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from librarian.admin import sealing
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, new_app, size_text
 from librarian.names import StoreName
-from librarian.wire.drives import AttachDrive, DriveDescription, DriveList, DriveMade, DriveStory, InitDrive
+from librarian.wire.drives import (
+    AttachDrive,
+    DriveDescription,
+    DriveList,
+    DriveMade,
+    DriveStory,
+    InitDrive,
+    ManifestSummary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +127,11 @@ async def attach(context: typer.Context, name: Name, path: Place, as_json: AsJso
     Terminal(is_json=as_json).one(drive, text=f"The drive '{drive.name}' is plugged in at {drive.path}.")
 
 
+app.command("seal")(sealing.seal)
+app.command("slip")(sealing.slip)
+app.command("manifest")(sealing.manifest)
+
+
 def _lines(told: DriveStory) -> Iterator[str]:
     drive = told.drive
     yield f"drive '{drive.name}': {drive.state.value} since {instant_text(drive.since)} UTC, by {drive.who}"
@@ -125,8 +139,19 @@ def _lines(told: DriveStory) -> Iterator[str]:
     yield f"{drive.filesystem}, serial {drive.serial or 'unknown'}, {drive.uuid}"
     seen = f"{drive.path} on {instant_text(drive.seen_at)} UTC"
     yield f"plugged in at {drive.path}" if drive.is_plugged else f"not plugged in; last seen at {seen}"
+    if drive.manifest is not None:
+        yield from _carried(drive.manifest)
     if drive.problem is not None:
         yield f"cannot be written: {drive.problem}"
     for event in told.story:
         why = f": {event.why}" if event.why else ""
         yield f"  {instant_text(event.at)}  {event.what}, by {event.who}{why}"
+
+
+def _carried(manifest: ManifestSummary) -> Iterator[str]:
+    if not manifest.is_complete:
+        yield f"its manifest for {manifest.to} is being written: {manifest.files:,} files"
+        return
+    yield f"sealed for {manifest.to}: {manifest.files:,} files ({size_text(manifest.bytes)})"
+    yield f"  confirmed: {manifest.confirmed_files:,} files ({size_text(manifest.confirmed_bytes)})"
+    yield f"  failed: {manifest.failed_files:,} files ({size_text(manifest.failed_bytes)})"

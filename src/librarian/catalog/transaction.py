@@ -15,6 +15,7 @@ from librarian.catalog.events import Events
 from librarian.catalog.files import Files
 from librarian.catalog.incoming import IncomingTransfers
 from librarian.catalog.instances import Instances
+from librarian.catalog.manifests import Manifests
 from librarian.catalog.notifications import Notifications
 from librarian.catalog.offers import Offers
 from librarian.catalog.outbox import Outbox
@@ -72,6 +73,11 @@ class Transaction:
     def drives(self) -> Drives:
         """Stores that are carried by hand."""
         return Drives(self._connection, self._dialect)
+
+    @cached_property
+    def manifests(self) -> Manifests:
+        """What drives carry to peers."""
+        return Manifests(self._connection, self._dialect)
 
     @cached_property
     def files(self) -> Files:

@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 #: Below a drive's top.
 STAGING: Final = ".librarian-staging"
+#: A drive that has much to write answers late.
+_PATIENCE: Final = 10 * ANSWER_TIMEOUT
 ABSENT: Final = "it is not plugged in"
 
 
@@ -114,7 +116,7 @@ async def at_place(name: StoreName, work: Callable[[], T], *, what: str) -> T:
         What *work* raised, an OSError as what it means.
     """
     guard.forbid_io_in_transaction(what)
-    lane = Lane(name, ANSWER_TIMEOUT)
+    lane = Lane(name, _PATIENCE)
     try:
         return await lane.run_probe(lambda _: work())
     except OSError as error:

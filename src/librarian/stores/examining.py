@@ -116,6 +116,26 @@ def claim_at(root: Path) -> Claim | None:
         os.close(fd)
 
 
+def open_drive(root: Path, uuid: str) -> tuple[int, Identity]:
+    """Open the top of the drive *uuid*, which must stand at *root*; the descriptor is the caller's.
+
+    Raises
+    ------
+    StoreUnavailable
+        Something else stands there, or nothing.
+    OSError
+    """
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        known = identity.read(fd, _NOBODY)
+        if known is None or known.uuid != uuid:
+            raise StoreUnavailable(f"the drive is not at '{root}' any more", remedy="Plug it in again.")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd, known
+
+
 def _has(fd: int, name: str) -> bool:
     try:
         os.stat(name, dir_fd=fd, follow_symlinks=False)

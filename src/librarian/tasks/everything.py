@@ -16,6 +16,7 @@ from librarian.tasks.poll import Poll
 from librarian.tasks.probe import Probe
 from librarian.tasks.reconcile import Reconcile
 from librarian.tasks.reread import Reread
+from librarian.tasks.seal import Seal
 from librarian.tasks.send import Send
 from librarian.tasks.submit import Submit
 
@@ -31,6 +32,7 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Housekeeping(site, site.settings.housekeeping),
         Probe(site),
         Plug(site),
+        Seal(site),
         Reread(site),
         Backfill(site, site.settings.clones),
         Send(site, site.settings.clones),

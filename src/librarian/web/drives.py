@@ -23,10 +23,12 @@ from librarian.wire.drives import (
     DriveMade,
     DriveStory,
     InitDrive,
+    ManifestSummary,
 )
 
 if TYPE_CHECKING:
     from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.manifests import ManifestRecord
     from librarian.catalog.transaction import Transaction
     from librarian.site import Site
 
@@ -36,7 +38,7 @@ _ADMIN: Final = frozenset({Role.ADMIN})
 _READER: Final = frozenset({Role.READER})
 
 
-async def describe(site: Site, drive: DriveRecord) -> DriveDescription:
+async def describe(site: Site, drive: DriveRecord, manifest: ManifestRecord | None) -> DriveDescription:
     """*drive* as it is told; one that hangs delays the answer by a few seconds."""
     store = site.stores.lookup(drive.name) if drive.name in site.stores else None
     problem, free = (None, None) if store is None else (store.problem, None)
@@ -65,6 +67,23 @@ async def describe(site: Site, drive: DriveRecord) -> DriveDescription:
         files=drive.files,
         bytes=drive.bytes,
         problem=problem,
+        manifest=None if manifest is None else _summary(manifest),
+    )
+
+
+def _summary(manifest: ManifestRecord) -> ManifestSummary:
+    return ManifestSummary(
+        uuid=manifest.uuid,
+        to=manifest.peer,
+        sealed_at=manifest.sealed_at,
+        sealed_by=manifest.sealed_by,
+        is_complete=manifest.seal is not None,
+        files=manifest.files,
+        bytes=manifest.bytes,
+        confirmed_files=manifest.confirmed_files,
+        confirmed_bytes=manifest.confirmed_bytes,
+        failed_files=manifest.failed_files,
+        failed_bytes=manifest.failed_bytes,
     )
 
 
@@ -82,23 +101,26 @@ async def described(site: Site, name: StoreName) -> DriveDescription:
     """The drive called *name* as it is now."""
     async with site.catalog.read() as tx:
         drive = await tx.drives.get(name)
-    return await describe(site, drive)
+        manifest = await tx.manifests.of(drive)
+    return await describe(site, drive, manifest)
 
 
 async def list_drives(call: Call[None, None]) -> Answer:
     """Every drive there ever was, by name."""
     async with call.site.catalog.read() as tx:
-        known = await tx.drives.all()
-    return Answer(body=DriveList(drives=list(await asyncio.gather(*(describe(call.site, each) for each in known)))))
+        known, manifests = await tx.drives.all(), await tx.manifests.present()
+    told = await asyncio.gather(*(describe(call.site, each, manifests.get(each.id)) for each in known))
+    return Answer(body=DriveList(drives=list(told)))
 
 
 async def show_drive(call: Call[None, None]) -> Answer:
     """One drive, with its history."""
     async with call.site.catalog.read() as tx:
         drive = await existing(tx, call)
+        manifest = await tx.manifests.of(drive)
         story = await tx.events.story_of(drives.subject(drive.name))
     told = [DriveEvent(at=each.at, what=each.what, who=each.who, why=each.why) for each in story if each.at]
-    return Answer(body=DriveStory(drive=await describe(call.site, drive), story=told))
+    return Answer(body=DriveStory(drive=await describe(call.site, drive, manifest), story=told))
 
 
 async def init_drive(call: Call[InitDrive, None]) -> Answer:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from librarian.states import DriveState
-from librarian.wire.base import Request, Response, StoreText
+from librarian.wire.base import Request, Response, SiteText, StoreText
 
 PathText = Annotated[str, Field(pattern=r"^/", max_length=4096, description="Absolute, at the server.")]
 #: In thousandth parts: 980 stands for 98 %.
@@ -32,6 +32,22 @@ class AttachDrive(Request):
     path: PathText
 
 
+class ManifestSummary(Response):
+    """What a drive carries to a peer, and what is known of that."""
+
+    uuid: str
+    to: str
+    sealed_at: datetime
+    sealed_by: str
+    is_complete: bool = Field(description="False while it is being written.")
+    files: int
+    bytes: int
+    confirmed_files: int = Field(description="Of these, what the peer holds.")
+    confirmed_bytes: int
+    failed_files: int = Field(description="What the peer could not take from the drive.")
+    failed_bytes: int
+
+
 class DriveDescription(Response):
     """A drive: where it stands, and what is on it."""
 
@@ -52,6 +68,7 @@ class DriveDescription(Response):
     files: int = Field(description="On it.")
     bytes: int
     problem: str | None = Field(description="Why nothing can be written there now; null when all is well.")
+    manifest: ManifestSummary | None = Field(description="Of its present round; null until it is being sealed.")
 
 
 class DriveList(Response):
@@ -81,3 +98,33 @@ class DriveStory(Response):
 
     drive: DriveDescription
     story: list[DriveEvent]
+
+
+class SealDrive(Request):
+    """Close a drive for a peer."""
+
+    to: SiteText = Field(description="The peer that it is carried to.")
+
+
+class SlipLine(Response):
+    """Files on a drive whose names begin alike."""
+
+    prefix: str = Field(description="The first part of the names, with its slash; or a whole name.")
+    files: int
+    bytes: int
+
+
+class PackingSlip(Response):
+    """What travels with a drive, on paper."""
+
+    drive: str
+    serial: str | None
+    round: int
+    sender: str
+    to: str
+    sealed_at: datetime
+    files: int
+    bytes: int
+    contents: list[SlipLine]
+    manifest: str = Field(description="Its UUID.")
+    fingerprint: str = Field(description="Of the key that signed the manifest.")

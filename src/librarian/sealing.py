@@ -1,0 +1,130 @@
+"""Sealing: closing a drive for a peer. ``tasks/seal.py`` does what takes long; all of it may be repeated."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from typing import TYPE_CHECKING, Final
+
+from librarian import guard, manifest, pairing
+from librarian.catalog.manifests import Consigned
+from librarian.catalog.records import Happening
+from librarian.checksum import unpack_members
+from librarian.drives import subject
+from librarian.errors import Conflict, StoreUnavailable, WrongState
+from librarian.states import DriveState, Kind
+from librarian.timing import utc_now
+from librarian.wire.manifest import Entry, Head, Sender
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.manifests import Carried, ManifestRecord
+    from librarian.names import SiteName, StoreName
+    from librarian.site import Site
+
+#: Parts that are read from the catalog at once.
+PARTS: Final = 16
+_PACK_LEVEL: Final = 1
+
+
+async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> None:
+    """Close the drive *name* and begin its manifest for *peer*. A repeat changes nothing.
+
+    Raises
+    ------
+    NotFound, WrongState, StoreUnavailable
+    Conflict
+        It is sealed for another peer.
+    """
+    key = await pairing.signing_key(site)
+    async with site.catalog.begin() as tx:
+        drive = await tx.drives.get(name)
+        known = await tx.manifests.of(drive)
+        if known is not None:
+            _refuse_other(drive, known, peer)
+            return
+        _refuse_unready(drive)
+        found, own = await tx.peers.get(peer), await tx.site.get()
+        await tx.drives.advance(drive.id, to=DriveState.SEALING, who=who)
+        await tx.stores.set_open(name, is_open=False)
+        head = Head(
+            uuid=str(uuid.uuid4()),
+            drive=drive.name,
+            store=drive.uuid,
+            generation=drive.generation,
+            round=drive.round,
+            serial=drive.serial,
+            sender=Sender(name=site.name, uuid=own.uuid),
+            to=peer,
+            sealed_at=utc_now(),
+            files=0,
+            bytes=0,
+            key=key.public,
+        )
+        text = head.model_dump_json(by_alias=True)
+        await tx.manifests.begin(drive, peer=found.id, uuid=head.uuid, head=text, seal=None, sealed_by=who)
+        await tx.events.tell([Happening(subject=subject(name), what="sealing", who=who, why=f"for {peer}")])
+    guard.step("sealing begun")
+    for bell in ("seal", "housekeeping"):
+        site.bells.ring(bell)
+
+
+def _refuse_other(drive: DriveRecord, known: ManifestRecord, peer: SiteName) -> None:
+    if known.peer != peer:
+        raise Conflict(
+            f"the drive '{drive.name}' is sealed for '{known.peer}'",
+            remedy=f"It goes to '{known.peer}'; what is due at '{peer}' needs another drive.",
+        )
+
+
+def _refuse_unready(drive: DriveRecord) -> None:
+    if drive.state not in (DriveState.LOADING, DriveState.FULL):
+        raise WrongState(f"the drive '{drive.name}' is {drive.state}", remedy="Only a drive that is loaded is sealed.")
+    if not drive.is_plugged:
+        raise StoreUnavailable(f"the drive '{drive.name}' is not plugged in", remedy="Plug it in, then seal it.")
+    if drive.files == 0:
+        raise WrongState(
+            f"nothing is on the drive '{drive.name}'", remedy="Make a rule that loads it: see 'rule add --drive'."
+        )
+
+
+def listed(carried: Iterable[Carried]) -> tuple[bytes, tuple[Consigned, ...]]:
+    """The lines for what a drive carries, compressed, and the transfers that they speak of. It takes a while."""
+    lines: list[bytes] = []
+    consigned: list[Consigned] = []
+    for each in carried:
+        file, name = each.file, str(uuid.uuid4())
+        # Not checked once more: every value was when it came in, and there are a hundred thousand.
+        entry = Entry.model_construct(
+            uuid=name,
+            name=file.name,
+            kind="book" if file.kind is Kind.BOOK else "file",
+            size=file.size,
+            checksum=file.checksum,
+            uploader=file.uploader,
+            origin=file.origin,
+            created_at=file.created_at,
+            members=None
+            if each.listing is None
+            else tuple((member.path, member.size, member.hex) for member in unpack_members(each.listing)),
+        )
+        lines.append(manifest.line(entry))
+        consigned.append(Consigned(uuid=name, file_id=file.id, size=file.size))
+    return zlib.compress(b"".join(lines), _PACK_LEVEL), tuple(consigned)
+
+
+async def exported(site: Site, record: ManifestRecord) -> AsyncIterator[bytes]:
+    """The manifest *record* once more, as it stands on its drive."""
+    yield record.head.encode() + b"\n"
+    first = 0
+    while True:
+        async with site.catalog.read() as tx:
+            parts = await tx.manifests.parts(record.id, first=first, limit=PARTS)
+        for part in parts:
+            yield zlib.decompress(part)
+        first += len(parts)
+        if len(parts) < PARTS:
+            break
+    yield (record.seal or "").encode() + b"\n"
