@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 from librarian import outcomes, replication
 from librarian.catalog.offers import Word
-from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening
 from librarian.catalog.remote_instances import Attestation
 from librarian.names import FileName
@@ -187,43 +186,14 @@ async def _failed(tx: Transaction, hearing: _Hearing, notices: Sequence[Notice])
     for notice in notices:
         if notice.subject not in known:
             hearing.answer(notice, "refused", _NOT_YOURS)
-    ended = await tx.outgoing.end(
-        peer.id,
-        [
-            Ending(
-                uuid=notice.subject,
-                state=TransferState.FAILED,
-                code=notice.code or "failed",
-                reason=notice.reason or "the receiver gives no reason",
-                seq=notice.seq,
-            )
-            for notice in heard
-        ],
-        epoch=hearing.epoch,
-    )
-    lost: list[outcomes.Failed] = []
+    refusals = [
+        outcomes.Refusal(transfer=known[notice.subject], code=notice.code, reason=notice.reason, seq=notice.seq)
+        for notice in heard
+    ]
+    ended = await outcomes.record_refusals(tx, peer, refusals, most=hearing.most_failures, epoch=hearing.epoch)
     for notice in heard:
-        transfer = known[notice.subject]
-        hearing.answer(notice, "applied" if transfer.file_id in ended else "ignored")
-        if transfer.file_id in ended:
-            code, reason = notice.code or "failed", notice.reason or "the receiver gives no reason"
-            lost.append(
-                outcomes.Failed(
-                    file_id=transfer.file_id,
-                    name=transfer.name,
-                    code=code,
-                    reason=reason,
-                    is_own=outcomes.is_own(code),
-                )
-            )
-    await tx.events.tell(
-        [
-            Happening(subject=each.name, what=f"clone failed at {peer.name}", who=peer.name, why=each.reason)
-            for each in lost
-        ]
-    )
-    await outcomes.record_failures(tx, peer, lost, most=hearing.most_failures)
-    if lost:
+        hearing.answer(notice, "applied" if known[notice.subject].file_id in ended else "ignored")
+    if ended:
         hearing.bells.add("send")
 
 

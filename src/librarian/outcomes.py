@@ -62,6 +62,17 @@ class Failed:
     is_own: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What a receiver says about a transfer that it could not take."""
+
+    transfer: Outgoing
+    code: str | None
+    reason: str | None
+    #: Of the notice that says so; 0: it was asked.
+    seq: int = 0
+
+
 def is_own(code: str) -> bool:
     """Whether a receiver that gives *code* as its reason would say the same whenever it is asked."""
     return code not in _PASSING
@@ -89,6 +100,37 @@ async def record_failures(tx: Transaction, peer: Peer, failed: Sequence[Failed],
     await tx.copies_due.turn(peer.id, turns)
     await quarantine(tx, peer, stops)
     return min((turn.next_try_at for turn in turns), default=None)
+
+
+async def record_refusals(
+    tx: Transaction, peer: Peer, refusals: Sequence[Refusal], *, most: int, epoch: int = 0
+) -> frozenset[FileId]:
+    """End what *peer* could not take, and record the failures; an older notice than the last applied changes nothing.
+
+    *epoch*: of the notices that say so. Returns the files whose transfer has ended now.
+    """
+    told = [(each, _failure(each)) for each in refusals]
+    state = TransferState.FAILED
+    endings = [
+        Ending(uuid=each.transfer.uuid, state=state, code=failure.code, reason=failure.reason, seq=each.seq)
+        for each, failure in told
+    ]
+    ended = frozenset(await tx.outgoing.end(peer.id, endings, epoch=epoch))
+    failed = [failure for _, failure in told if failure.file_id in ended]
+    await tx.events.tell(
+        [
+            Happening(subject=each.name, what=f"clone failed at {peer.name}", who=peer.name, why=each.reason)
+            for each in failed
+        ]
+    )
+    await record_failures(tx, peer, failed, most=most)
+    return ended
+
+
+def _failure(refusal: Refusal) -> Failed:
+    transfer, code = refusal.transfer, refusal.code or "failed"
+    reason = refusal.reason or "the receiver gives no reason"
+    return Failed(file_id=transfer.file_id, name=transfer.name, code=code, reason=reason, is_own=is_own(code))
 
 
 def _again(failed: Failed, *, attempts: int) -> Turn:

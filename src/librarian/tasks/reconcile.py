@@ -78,6 +78,7 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         out: defaultdict[Settlement, list[Outgoing]] = defaultdict(list)
         for transfer in await self._without_unowed(tx, plan, theirs):
             out[_settle_out(transfer, theirs.get(transfer.uuid))].append(transfer)
+        await self._refused(tx, plan, result, out)
         await self._settle_out(tx, plan.peer, out)
         theirs = {state.uuid: state.state for state in result.taken}
         into: defaultdict[Settlement, list[Incoming]] = defaultdict(list)
@@ -106,6 +107,18 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
             [outcomes.cancelled_note(plan.peer, t) for t in unowed.values() if theirs.get(t.uuid) in OPEN]
         )
         return [t for t in plan.outgoing if t.uuid not in unowed]
+
+    async def _refused(
+        self, tx: Transaction, plan: Doubts, said: CloneStates, out: defaultdict[Settlement, list[Outgoing]]
+    ) -> None:
+        """Take what ended at the receiver for a reason out of *out*: it counts as if the notice of it were not late."""
+        failed = {state.uuid: state for state in said.offered if state.code}
+        refused = [t for t in out[Settlement.FAIL] if t.uuid in failed]
+        out[Settlement.FAIL] = [t for t in out[Settlement.FAIL] if t.uuid not in failed]
+        refusals = [
+            outcomes.Refusal(transfer=t, code=failed[t.uuid].code, reason=failed[t.uuid].reason) for t in refused
+        ]
+        await outcomes.record_refusals(tx, plan.peer, refusals, most=self.policy.quarantine_after)
 
     async def _settle_out(self, tx: Transaction, peer: Peer, settled: defaultdict[Settlement, list[Outgoing]]) -> None:
         again = settled[Settlement.OFFER_AGAIN]
