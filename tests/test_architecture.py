@@ -24,7 +24,9 @@ LAYERS = {
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
     **dict.fromkeys(("gates", "outcomes", "reasons", "notifying"), 3),
     "site": 4,
-    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "steering", "drives", "sealing"), 5),
+    **dict.fromkeys(
+        ("room", "openings", "intake", "verdicts", "notices", "steering", "drives", "sealing", "inspecting"), 5
+    ),
     **dict.fromkeys(("hearing", "pairing", "joining", "rotation", "checkup", "probing"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from librarian.admin import sealing
+from librarian.admin import inspecting, sealing
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, new_app, size_text
@@ -130,6 +130,7 @@ async def attach(context: typer.Context, name: Name, path: Place, as_json: AsJso
 app.command("seal")(sealing.seal)
 app.command("slip")(sealing.slip)
 app.command("manifest")(sealing.manifest)
+app.command("verify")(inspecting.verify)
 
 
 def _lines(told: DriveStory) -> Iterator[str]:
