@@ -71,6 +71,8 @@ class Poll(Task[Question, Answers]):
         super().__init__(site)
         self.policy = policy or ClonePolicy()
         self.cadence = Cadence(interval=self.policy.interval)
+        #: What could not be stopped yet, which is said once.
+        self._unstopped: set[BatchId] = set()
 
     async def plan(self, tx: Transaction) -> Question | None:
         """Every running batch, and of those queued what is to be stopped: its submission may have gone unheard."""
@@ -120,10 +122,12 @@ class Poll(Task[Question, Answers]):
             if handle is not None:
                 await engine.cancel(handle)
         except LibrarianError as error:
-            log.warning(
-                "Cannot stop batch %s yet: %s", batch.id, error, extra={"event": "batch-not-stopped", "batch": batch.id}
-            )
+            told = logging.DEBUG if batch.id in self._unstopped else logging.WARNING
+            self._unstopped.add(batch.id)
+            extra = {"event": "batch-not-stopped", "batch": batch.id}
+            log.log(told, "Cannot stop batch %s yet: %s", batch.id, error, extra=extra)
         else:
+            self._unstopped.discard(batch.id)
             answers.stopped.add(batch.id)
 
     async def run_pass(self, budget: Budget) -> int:
