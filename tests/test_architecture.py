@@ -22,7 +22,7 @@ LAYERS = {
     **dict.fromkeys(("checksum_worker", "pulse", "meters", "writers", "doors", "keys", "patience", "mailboxes"), 2),
     "manifest": 2,
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
-    **dict.fromkeys(("gates", "outcomes", "reasons", "notifying"), 3),
+    **dict.fromkeys(("gates", "outcomes", "owing", "reasons", "notifying"), 3),
     "site": 4,
     **dict.fromkeys(
         ("room", "openings", "intake", "verdicts", "notices", "steering", "drives", "sealing", "inspecting"), 5
@@ -49,7 +49,9 @@ NEIGHBOURS = {
     ("demo", "cli"),
     ("peers", "entry_points"),
     ("outcomes", "replication"),
-    ("reasons", "replication"),
+    ("replication", "owing"),
+    ("reasons", "owing"),
+    ("ownership", "replication"),
     ("reasons", "gates"),
     ("intake", "room"),
     ("intake", "openings"),

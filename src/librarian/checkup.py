@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from librarian import entry_points
-from librarian.catalog.copies_due import due_subject
+from librarian.catalog.due_totals import due_subject
 from librarian.checksum import Algorithm
 from librarian.errors import Forbidden, LibrarianError, ProtocolMismatch, Unauthenticated
 from librarian.names import Token

@@ -247,6 +247,12 @@ class SourceChanged(IntegrityError):
     code = "source_changed"
 
 
+class SourceBad(IntegrityError):
+    """A copy of ours that was to be copied is missing, cannot be read, or is not what it should be."""
+
+    code = "source_bad"
+
+
 class CatalogDamaged(IntegrityError):
     """The catalog's database finds that its own pages are not what it wrote."""
 

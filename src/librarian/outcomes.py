@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from librarian.catalog.copies_due import Turn, quarantined_subject
+from librarian.catalog.copies_due import Turn
+from librarian.catalog.due_totals import quarantined_subject
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening
 from librarian.catalog.stopped import Stop

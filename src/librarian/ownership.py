@@ -12,6 +12,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Final
 
+from librarian import replication
 from librarian.catalog.records import Happening
 from librarian.errors import ConfigurationError, DatabaseUnavailable, LibrarianError, OwnedElsewhere, RestoredCatalog
 
@@ -205,6 +206,7 @@ class Ownership:
         async with self._catalog.begin() as tx:
             for store, uuid in zip(new, uuids, strict=True):
                 await tx.stores.register(store.name, uuid=uuid, kind="local")
+                await replication.store_appeared(tx, store.name)
             await tx.events.tell(
                 [Happening(subject=f"store:{store.name}", what="registered", who="site") for store in new]
             )

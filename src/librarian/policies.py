@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Final, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, model_validator
 
 from librarian.errors import BadRequest
 from librarian.globs import Glob
 from librarian.quantities import Bytes, Span
+from librarian.states import RuleWay
 from librarian.windows import Window
 
 MIB: Final = 1024**2
@@ -47,6 +48,7 @@ WindowText = Annotated[
     str, AfterValidator(_window), Field(max_length=200, description="'<from>-<to> <zone>': '20:00-06:00 UTC'.")
 ]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+StorePattern = Annotated[str, AfterValidator(_pattern), Field(min_length=1, max_length=100)]
 
 
 class _Policy(BaseModel):
@@ -54,9 +56,19 @@ class _Policy(BaseModel):
 
 
 class RulePolicy(_Policy):
-    """Which files must get a copy where, and how."""
+    """Which files must get a copy where, and how.
 
-    peer: str = Field(description="The peer that must hold a copy.")
+    With a peer alone they go there over the network; with stores alone onto stores of ours; with both they are carried
+    to the peer on drives of these names.
+    """
+
+    peer: str | None = Field(default=None, description="The peer that must hold a copy.")
+    stores: tuple[StorePattern, ...] = Field(
+        default=(), max_length=1000, description="Glob patterns of the names of stores of ours that get the copy."
+    )
+    copies: Literal["any", "each"] = Field(
+        default="any", description="One copy on any of the stores, or one on each of them."
+    )
     match: tuple[Pattern, ...] = Field(
         default=("*",), min_length=1, max_length=1000, description="Glob patterns of names; '*' crosses slashes."
     )
@@ -76,6 +88,23 @@ class RulePolicy(_Policy):
     windows: tuple[WindowText, ...] = Field(
         default=(), max_length=100, description="When it is offered, as '20:00-06:00 America/Santiago'; none: always."
     )
+
+    @property
+    def way(self) -> RuleWay:
+        """How its files go."""
+        if not self.stores:
+            return RuleWay.NETWORK
+        return RuleWay.LOCAL if self.peer is None else RuleWay.CARRIED
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.peer is None and not self.stores:
+            raise ValueError("a rule names a peer, stores, or both: where its copies are to be")
+        if self.copies == "each" and (self.peer is not None or any(set(name) & set("*?[") for name in self.stores)):
+            raise ValueError("a copy on each store is for rules without a peer that name their stores one by one")
+        if self.stores and (self.engines or self.batch_age):
+            raise ValueError("engines and batch_age are for rules that send over the network")
+        return self
 
 
 class IngestPolicy(_Policy):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from librarian.gates import gate_of
-from librarian.replication import matches, policy_of
+from librarian.owing import matches, policy_of
 from librarian.states import Arrival, BatchState, DueState, Intent, Presence, Reach, TransferState
 
 if TYPE_CHECKING:

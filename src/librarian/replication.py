@@ -8,27 +8,26 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
-from librarian import globs
-from librarian.catalog.copies_due import NewDue
+from librarian import owing
 from librarian.catalog.outbox import Note
 from librarian.catalog.records import Happening
 from librarian.names import FileId, RuleName
-from librarian.policies import STORED, RulePolicy
-from librarian.states import Intent, Presence
+from librarian.states import RuleWay
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from librarian.catalog.copies_due import NewDue
     from librarian.catalog.records import File, Peer, Rule
     from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
     from librarian.names import FileName, PeerId, StoreName
+    from librarian.policies import RulePolicy
     from librarian.states import Kind
 
 #: The code of ``gone`` that says nothing but that.
@@ -122,7 +121,14 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     if not rules:
         return False
     now = utc_now()
-    owed = await tx.copies_due.owe([due for arrival in arrivals for due in _dues_of(arrival, rules, now=now)])
+    beside = await tx.instances.healthy(list(returned)) if returned else {}
+    owed = await tx.copies_due.owe(
+        [
+            due
+            for arrival in arrivals
+            for due in _dues_of(arrival, rules, stores={arrival.store, *beside.get(arrival.file_id, ())}, now=now)
+        ]
+    )
     if returned:
         await tx.stopped.unblock(list(returned))
     return owed > 0 or bool(returned)
@@ -152,19 +158,39 @@ async def arrivals_failed(tx: Transaction, failures: Sequence[Unarrived]) -> Non
 async def owe_again(tx: Transaction, files: Sequence[File], *, peer: PeerId) -> None:
     """*peer* has lost its copies of *files*: what the rules ask for is owed to it once more."""
     rules = [rule for rule in await tx.rules.in_force() if rule.peer_id == peer]
+    await _owe_anew(tx, [_Debtor(file_id=file.id, name=file.name, size=file.size) for file in files], rules)
+
+
+async def copies_lost(tx: Transaction, store: StoreName, files: Sequence[owing.Debtor]) -> None:
+    """Our copies of *files* on *store* are lost: what the rules ask for on stores and drives of ours is owed again.
+
+    Called when the instances are not present any more. A copy that was given up on purpose is none of these.
+    """
+    if not files:
+        return
+    await tx.loading.unload([file.file_id for file in files])
+    local = [rule for rule in await tx.rules.in_force() if rule.way is RuleWay.LOCAL]
+    await _owe_anew(tx, files, [rule for rule in local if owing.takes(owing.policy_of(rule), store)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Debtor:
+    file_id: FileId
+    name: FileName
+    size: int
+
+
+async def _owe_anew(tx: Transaction, files: Sequence[owing.Debtor], rules: Sequence[Rule]) -> None:
     if not files or not rules:
         return
     now = utc_now()
-    stores: defaultdict[FileId, list[StoreName]] = defaultdict(list)
-    for copy in await tx.instances.of_files([file.id for file in files]):
-        if copy.presence is Presence.PRESENT and copy.intent is Intent.KEEP:
-            stores[copy.file_id].append(copy.store)
+    stores = await tx.instances.healthy([file.file_id for file in files])
     await tx.copies_due.owe(
         [
-            NewDue(file_id=file.id, rule_id=rule.id, peer_id=peer, size=file.size, not_before=now)
+            due
             for file in files
             for rule in rules
-            if matches(policy_of(rule), name=file.name, stores=stores[file.id])
+            for due in owing.asked(rule, file, stores=stores.get(file.file_id, ()), not_before=now)
         ]
     )
 
@@ -214,60 +240,26 @@ async def _tell(tx: Transaction, notes: Iterable[Note]) -> None:
         await tx.outbox.put(told)
 
 
-def _dues_of(arrival: Arrived, rules: Iterable[Rule], *, now: datetime) -> Iterable[NewDue]:
+def _dues_of(
+    arrival: Arrived, rules: Iterable[Rule], *, stores: Collection[StoreName], now: datetime
+) -> Iterator[NewDue]:
     for rule in rules:
-        # Never back to where it came from; that the peer holds it otherwise is for the database to see.
-        if rule.peer_id is None or rule.peer_id == arrival.peer_id:
-            continue
-        policy = policy_of(rule)
-        if matches(policy, name=arrival.name, stores=(arrival.store,)):
-            yield NewDue(
-                file_id=arrival.file_id,
-                rule_id=rule.id,
-                peer_id=rule.peer_id,
-                size=arrival.size,
-                not_before=now + policy.min_age,
-            )
+        # Never back to where it came from.
+        if arrival.peer_id is None or rule.peer_id != arrival.peer_id:
+            not_before = now + owing.policy_of(rule).min_age
+            yield from owing.asked(rule, arrival, stores=stores, not_before=not_before)
 
 
 def backfill_dues(rule: Rule, files: Sequence[Backlog]) -> list[NewDue]:
     """What *files*, which were here before *rule*, owe to it."""
-    if rule.peer_id is None:
-        return []
-    policy = policy_of(rule)
+    min_age = owing.policy_of(rule).min_age
     return [
-        NewDue(
-            file_id=file.file_id,
-            rule_id=rule.id,
-            peer_id=rule.peer_id,
-            size=file.size,
-            not_before=max(file.created_at + policy.min_age, rule.created_at),
-        )
+        due
         for file in files
-        if matches(policy, name=file.name, stores=file.stores)
+        for due in owing.asked(
+            rule, file, stores=file.stores, not_before=max(file.created_at + min_age, rule.created_at)
+        )
     ]
-
-
-def policy_of(rule: Rule) -> RulePolicy:
-    """What *rule* asks for."""
-    return _parse(rule.policy)
-
-
-@lru_cache(maxsize=1024)
-def _parse(policy: str) -> RulePolicy:
-    return RulePolicy.model_validate_json(policy, context=STORED)
-
-
-def matches(policy: RulePolicy, *, name: FileName, stores: Sequence[StoreName]) -> bool:
-    """Whether *policy* asks for a copy of the file *name* that rests on *stores*."""
-    if policy.from_store is not None and policy.from_store not in stores:
-        return False
-    return any(_glob(pattern).matches(name) for pattern in policy.match)
-
-
-@lru_cache(maxsize=1024)
-def _glob(pattern: str) -> globs.Glob:
-    return globs.Glob(pattern)
 
 
 async def sync_rules(tx: Transaction, rules: Sequence[NamedRule]) -> None:
@@ -291,9 +283,10 @@ async def put_rule(tx: Transaction, name: RuleName, *, policy: RulePolicy, who: 
 
     *who* is ``settings`` for a rule that the settings state; the next start compares those with the settings.
     """
-    peer = await tx.peers.find(policy.peer)
+    peer = None if policy.peer is None else await tx.peers.find(policy.peer)
     changed = await tx.rules.put(
         name,
+        way=policy.way,
         peer=None if peer is None else peer.id,
         policy=policy.model_dump_json(),
         is_from_settings=who == "settings",
@@ -303,7 +296,8 @@ async def put_rule(tx: Transaction, name: RuleName, *, policy: RulePolicy, who: 
         return
     # What the rule asked for before may be more than it asks for now; the walk writes anew what is still owed.
     await tx.copies_due.waive(rule.id)
-    why = "" if peer is not None else f"waits for a peer called {policy.peer!r}"
+    waits = policy.peer is not None and peer is None
+    why = f"waits for a peer called {policy.peer!r}" if waits else ""
     await tx.events.tell([Happening(subject=f"rule:{name}", what=f"version {rule.version} applies", who=who, why=why)])
 
 
@@ -346,5 +340,19 @@ async def peer_appeared(tx: Transaction, *, name: str) -> None:
     """Rules that waited for a peer called *name* start to apply, and are back-filled."""
     peer = await tx.peers.get(name)
     for rule in await tx.rules.all():
-        if rule.peer_id is None and policy_of(rule).peer == name:
-            await tx.rules.put(rule.name, peer=peer.id, policy=rule.policy, is_from_settings=rule.is_from_settings)
+        if rule.peer_id is None and owing.policy_of(rule).peer == name:
+            await tx.rules.put(
+                rule.name,
+                way=rule.way,
+                peer=peer.id,
+                policy=rule.policy,
+                is_from_settings=rule.is_from_settings,
+            )
+
+
+async def store_appeared(tx: Transaction, name: StoreName) -> None:
+    """Rules that ask for a copy on each of their stores, the new *name* among them, look at every file once more."""
+    for rule in await tx.rules.in_force():
+        policy = owing.policy_of(rule)
+        if policy.copies == "each" and name in owing.named_stores(policy):
+            await tx.rules.walk_again(rule.id)

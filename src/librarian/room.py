@@ -12,7 +12,7 @@ from librarian.errors import LibrarianError, NoRoom
 from librarian.names import TransferId
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from librarian.catalog.incoming_rows import Shelf
     from librarian.catalog.records import Incoming
@@ -46,7 +46,12 @@ class Allotment:
 
 async def sample(site: Site) -> list[Room]:
     """The capacity of every store of the settings as it is now; one that does not answer is one with a problem."""
-    return list(await asyncio.gather(*(sample_one(store) for store in site.stores.fixed())))
+    return await sample_of(site.stores.fixed())
+
+
+async def sample_of(stores: Iterable[Store]) -> list[Room]:
+    """The same of *stores*."""
+    return list(await asyncio.gather(*(sample_one(store) for store in stores)))
 
 
 async def sample_one(store: Store) -> Room:
@@ -65,9 +70,10 @@ def factor_of(store: Store) -> int:
     return 2 if store.takes_foreign_writes else 1
 
 
-async def ledger(tx: Transaction, rooms: Sequence[Room]) -> Ledger:
-    """What may still be promised, within the transaction that promises it. One statement."""
-    return Ledger(rooms, await tx.incoming.shelves())
+async def ledger(tx: Transaction, rooms: Sequence[Room], *, with_drives: bool = False) -> Ledger:
+    """What may still be promised, within the transaction that promises it. One statement, or two with drives."""
+    drives = await tx.incoming.shelves("drive") if with_drives else ()
+    return Ledger(rooms, (*await tx.incoming.shelves(), *drives))
 
 
 class Ledger:
@@ -101,6 +107,19 @@ class Ledger:
         reserved = size * self._rooms[name].factor
         self._free[name] -= reserved
         return Allotment(store=name, reserved=reserved)
+
+    def left_on(self, store: StoreName) -> int:
+        """Bytes that may still be promised there; none on a store that is closed or has a problem."""
+        return max(self._free.get(store, 0), 0)
+
+    def place_fullest(self, size: int, *, among: Collection[StoreName]) -> StoreName | None:
+        """Of *among* the store with the least room that has *size* bytes left; None when none has."""
+        fitting = [(free, name) for name, free in self._free.items() if name in among and size <= free]
+        return min(fitting)[1] if fitting else None
+
+    def promise(self, size: int, *, on: StoreName) -> None:
+        """Count *size* bytes as promised there."""
+        self._free[on] -= size
 
     def _story(self) -> str:
         shelved = [self._story_of(shelf) for shelf in self._shelves.values()]

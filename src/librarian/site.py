@@ -26,7 +26,7 @@ from librarian.notifier import Notifier
 from librarian.ownership import Ownership
 from librarian.peers import Neighbours
 from librarian.pulse import Pulses
-from librarian.states import CARRYING
+from librarian.states import CARRYING, VerifiedFrom
 from librarian.stores.base import Barrier, StoreSpec
 from librarian.stores.drive import ABSENT, DriveStore, spec_of
 from librarian.stores.local import LocalStore
@@ -193,6 +193,7 @@ def store_spec(store: StoreSettings) -> StoreSpec:
         staging_mode=None if store.staging_mode is None else int(store.staging_mode, 8),
         staging_group=store.staging_group,
         takes_foreign_writes=store.takes_foreign_writes,
+        verify_from=VerifiedFrom(store.verify_from),
         answer_timeout=store.answer_timeout,
     )
 

@@ -55,7 +55,8 @@ async def retry(site: Site, account: Account, *, names: Sequence[str], peer_name
         subjects = names or ["site" if peer is None else f"peer:{peer.name}"]
         what = "copies are tried again" if peer is None else f"copies for {peer.name} are tried again"
         await tx.events.tell([Happening(subject=subject, what=what, who=account.name) for subject in subjects])
-    site.bells.ring("send")
+    for bell in ("send", "load"):
+        site.bells.ring(bell)
     return copies
 
 

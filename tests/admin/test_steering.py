@@ -6,6 +6,7 @@ import json
 import pytest
 
 from librarian import outcomes, replication
+from librarian.catalog.copies_due import NewDue
 from librarian.catalog.files import NewFile
 from librarian.catalog.outgoing import NewOutgoing
 from librarian.checksum import Checksum
@@ -44,7 +45,7 @@ async def _seed(config) -> None:
         )
         (file,) = (await tx.files.add([new])).values()
         rule = await tx.rules.find("all")
-        due = replication.NewDue(file_id=file, rule_id=rule.id, peer_id=peer.id, size=10, not_before=utc_now())
+        due = NewDue(file_id=file, rule_id=rule.id, way=rule.way, peer_id=peer.id, size=10, not_before=utc_now())
         await tx.copies_due.owe([due])
         await tx.outgoing.open(peer.id, [NewOutgoing(uuid=UUID, file_id=file, size=10)])
         failed = outcomes.Failed(file_id=file, name=new.name, code="bad", reason="other bytes came", is_own=True)

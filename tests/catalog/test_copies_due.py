@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from librarian import replication
-from librarian.catalog.copies_due import NewDue, Turn, due_subject
+from librarian.catalog.copies_due import NewDue, Turn
+from librarian.catalog.due_totals import due_subject
 from librarian.catalog.files import NewFile
 from librarian.catalog.instances import NewInstance
 from librarian.catalog.outgoing import Acceptance, NewOutgoing
@@ -112,7 +113,7 @@ async def test_nothing_is_owed_to_a_peer_that_holds_the_file(tx):
     await tx.remote_instances.attest(peer.id, [held], epoch=1)
 
     owed = await tx.copies_due.owe(
-        [NewDue(file_id=id_, rule_id=rule.id, peer_id=peer.id, size=10, not_before=utc_now())]
+        [NewDue(file_id=id_, rule_id=rule.id, way=rule.way, peer_id=peer.id, size=10, not_before=utc_now())]
     )
 
     assert owed == 0

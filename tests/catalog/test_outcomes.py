@@ -3,7 +3,8 @@
 import pytest
 
 from librarian import outcomes
-from librarian.catalog.copies_due import Turn, due_subject, quarantined_subject
+from librarian.catalog.copies_due import Turn
+from librarian.catalog.due_totals import due_subject, quarantined_subject
 from librarian.catalog.outgoing import Acceptance, NewOutgoing
 from librarian.catalog.records import Tally
 from librarian.catalog.schema import InstanceRow

@@ -31,6 +31,7 @@ from librarian.states import (
     Kind,
     Presence,
     Reach,
+    RuleWay,
     TransferState,
     VerifiedFrom,
 )
@@ -64,7 +65,9 @@ PEER = Peer(
 DUE = CopyDueRecord(
     file_id=1,
     rule="all",
+    way=RuleWay.NETWORK,
     peer="nersc",
+    store=None,
     state=DueState.DUE,
     attempts=0,
     failures=0,
@@ -75,6 +78,7 @@ DUE = CopyDueRecord(
     since=AGO,
 )
 BATCH = Batch(
+    silent_since=None,
     id=7,
     peer_id=1,
     engine="http",
@@ -147,6 +151,7 @@ RULE = Rule(
     id=1,
     name="all",
     version=1,
+    way=RuleWay.NETWORK,
     peer_id=1,
     policy=RulePolicy(peer="nersc").model_dump_json(),
     is_from_settings=False,

@@ -9,8 +9,10 @@ import typer
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, new_app, size_text
+from librarian.errors import BadRequest
 from librarian.names import RuleName
 from librarian.policies import RulePolicy
+from librarian.states import RuleWay as RuleRoad
 from librarian.wire.rules import RuleDescription, RuleList, RuleRemoval, RuleWhy
 
 if TYPE_CHECKING:
@@ -28,7 +30,18 @@ Name = Annotated[str, typer.Argument(help="The rule's name.")]
 async def add(
     context: typer.Context,
     name: Name,
-    to: Annotated[str, typer.Option("--to", metavar="PEER", help="The peer that must hold a copy.")],
+    to: Annotated[str | None, typer.Option("--to", metavar="PEER", help="The peer that must hold a copy.")] = None,
+    drive: Annotated[
+        list[str] | None,
+        typer.Option("--drive", metavar="GLOB", help="Carry them to the peer on drives of these names."),
+    ] = None,
+    store: Annotated[
+        list[str] | None,
+        typer.Option("--store", metavar="GLOB", help="Copy them onto stores of ours; may be given several times."),
+    ] = None,
+    copies: Annotated[
+        str | None, typer.Option("--copies", help="One copy on 'any' of the stores (the default), or on 'each'.")
+    ] = None,
     match: Annotated[
         list[str] | None, typer.Option("--match", metavar="GLOB", help="Names; may be given several times; all.")
     ] = None,
@@ -58,16 +71,28 @@ async def add(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a rule, or replace one of that name: every file that matches must get a copy at the peer.
+    """Make a rule, or replace one of that name: every file that matches must get a copy at a peer, or on our stores.
 
     Files that are here already are looked at by and by; 'rule list' tells how far that is. What was on its way for
     a rule that is replaced arrives all the same.
 
     Example: python -m librarian.admin rule add everything --to nersc
 
+    Example: python -m librarian.admin rule add second-copy --store slow
+
+    Example: python -m librarian.admin rule add by-post --to nersc --drive "A*"
+
     Example: python -m librarian.admin rule add nights --to nersc --match "2026/*" --engine globus --batch-size 1TB
     """
+    if (drive is not None and (to is None or store)) or (to is None) is (store is None):
+        raise BadRequest(
+            "a rule sends to a peer, carries to one on drives, or copies onto our stores",
+            remedy="Give '--to PEER', '--to PEER --drive GLOB', or '--store GLOB'.",
+        )
     asked = {
+        "peer": to,
+        "stores": drive or store or None,
+        "copies": copies,
         "match": match or None,
         "from_store": from_store,
         "engines": engine or None,
@@ -78,11 +103,11 @@ async def add(
         "priority": priority,
         "windows": window or None,
     }
-    body = checked(RulePolicy, peer=to, **{key: value for key, value in asked.items() if value is not None})
+    body = checked(RulePolicy, **{key: value for key, value in asked.items() if value is not None})
     async with reach(context.obj) as client:
         rule = await client.request("PUT", f"/rules/{RuleName(name)}", body=body, answer=RuleDescription)
     walk = " Files that are here already are looked at now." if rule.is_backfilling else ""
-    text = f"The rule '{rule.name}' sends {' '.join(rule.policy.match)} to {rule.policy.peer}.{walk}"
+    text = f"The rule '{rule.name}' {_verb(rule.policy)} {_what(rule.policy)}.{walk}"
     Terminal(is_json=as_json).one(rule, text=text)
 
 
@@ -95,7 +120,7 @@ async def list_rules(context: typer.Context, as_json: AsJson = False) -> None:
     """
     async with reach(context.obj) as client:
         found = await client.request("GET", "/rules", answer=RuleList)
-    titles = ("name", "peer", "match", "engines", "applies", "back-filled", "priority", "made in")
+    titles = ("name", "to", "match", "engines", "applies", "back-filled", "priority", "made in")
     columns = [Column(title=title, is_number=title in ("back-filled", "priority")) for title in titles]
     Terminal(is_json=as_json).table(columns, [(_cells(rule), rule) for rule in found.rules])
 
@@ -144,7 +169,7 @@ async def why(
 def _cells(rule: RuleDescription) -> tuple[str, ...]:
     return (
         rule.name,
-        rule.policy.peer,
+        _where(rule.policy),
         " ".join(rule.policy.match),
         " ".join(rule.policy.engines) or "any",
         "yes" if rule.applies else "no",
@@ -154,13 +179,29 @@ def _cells(rule: RuleDescription) -> tuple[str, ...]:
     )
 
 
+def _verb(policy: RulePolicy) -> str:
+    return {RuleRoad.NETWORK: "sends", RuleRoad.CARRIED: "carries", RuleRoad.LOCAL: "copies"}[policy.way]
+
+
+def _what(policy: RulePolicy) -> str:
+    return f"{' '.join(policy.match)} to {_where(policy)}"
+
+
+def _where(policy: RulePolicy) -> str:
+    """Where the copies are to be."""
+    stores = " ".join(policy.stores)
+    if policy.peer is None:
+        return f"each of {stores}" if policy.copies == "each" else f"any of {stores}"
+    return f"{policy.peer} on {stores}" if stores else policy.peer
+
+
 def _share(rule: RuleDescription) -> str:
     return f"{rule.backfilled * 100:.0f} %"
 
 
 def _lines(told: RuleWhy) -> Iterator[str]:
     rule = told.rule
-    yield f"rule '{rule.name}': {' '.join(rule.policy.match)} to {rule.policy.peer}, back-filled {_share(rule)}"
+    yield f"rule '{rule.name}': {_what(rule.policy)}, back-filled {_share(rule)}"
     yield from (f"kept back: {obstacle}" for obstacle in told.obstacles)
     if told.traffic is not None and told.traffic.changes_at is not None:
         yield f"the windows of the peer open or close next at {instant_text(told.traffic.changes_at)} UTC"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Integer, case, cast, delete, exists, func, literal, or_, select, update
+from sqlalchemy import Integer, and_, case, cast, delete, exists, func, literal, literal_column, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from librarian.catalog import rows
+from librarian.catalog import due_totals, rows
 from librarian.catalog.columns import Instant, to_micros
-from librarian.catalog.records import CopyDueRecord, Tally
+from librarian.catalog.records import CopyDueRecord
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import (
     CopyDueRow,
@@ -24,13 +23,12 @@ from librarian.catalog.schema import (
     RuleRow,
     StoreRow,
 )
-from librarian.catalog.tallies import Tallies
 from librarian.names import FileId, PeerId, RuleId, RuleName, SiteName, StoreName
-from librarian.states import DueState, Intent, Presence, TransferState
+from librarian.states import DueState, Intent, Presence, RuleWay, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, FromClause, Subquery
@@ -45,9 +43,13 @@ class NewDue:
 
     file_id: FileId
     rule_id: RuleId
-    peer_id: PeerId
+    way: RuleWay
+    #: None for a copy on a store of ours.
+    peer_id: PeerId | None
     size: int
     not_before: datetime
+    #: Of a rule that asks for a copy on each of its stores: which one. Where it is not known, nothing is owed.
+    store: StoreName | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +64,6 @@ class Turn:
     failed: bool = False
     #: It failed for reasons of the file's own: not for trouble of the peer, the network or a store.
     is_own_failure: bool = False
-
-
-def due_subject(peer: PeerId) -> str:
-    """The tally of copies that are due for *peer*, but for those in quarantine."""
-    return f"due:{peer}"
-
-
-def quarantined_subject(peer: PeerId) -> str:
-    """The tally of copies for *peer* that are in quarantine."""
-    return f"quarantined:{peer}"
 
 
 def _is_on_its_way(
@@ -89,13 +81,15 @@ def _is_on_its_way(
 
 def _state_of(owed: Subquery) -> ColumnElement[str]:
     is_on_its_way = exists().where(*_is_on_its_way(owed.c.peer_id, owed.c.file_id))
-    return case((is_on_its_way, DueState.SENDING.value), else_=DueState.DUE.value)
+    return case((and_(owed.c.is_sent == 1, is_on_its_way), DueState.SENDING.value), else_=DueState.DUE.value)
 
 
-def _totals(due: FromClause) -> rows.Chosen:
+def _totals_of(due: FromClause) -> rows.Chosen:
     """How many rows *due* has, and of how many bytes, by peer and state."""
     files, size = func.count().label("files"), func.sum(due.c.size).label("bytes")
-    return select(due.c.peer_id, due.c.state, files, size).group_by(due.c.peer_id, due.c.state)
+    way = select(RuleRow.way).where(RuleRow.id == due.c.rule_id).correlate(due).scalar_subquery().label("way")
+    found = select(due.c.rule_id, way, due.c.peer_id, due.c.state, files, size)
+    return found.group_by(due.c.rule_id, due.c.peer_id, due.c.state)
 
 
 class CopiesDue(Repository):
@@ -114,6 +108,8 @@ class CopiesDue(Repository):
             "owed",
             file_id=rows.BIGINT,
             rule_id=rows.BIGINT,
+            store=rows.TEXT,
+            is_sent=rows.BIGINT,
             peer_id=rows.BIGINT,
             size=rows.BIGINT,
             at=rows.BIGINT,
@@ -136,27 +132,42 @@ class CopiesDue(Repository):
         statement = (
             dialect_insert(CopyDueRow)
             .from_select(
-                ["file_id", "rule_id", "peer_id", "size", "state", "next_try_at", "created_at", "since"],
+                ["file_id", "rule_id", "store_id", "peer_id", "size", "state", "next_try_at", "created_at", "since"],
                 select(
                     owed.c.file_id,
                     owed.c.rule_id,
+                    func.coalesce(StoreRow.id, literal_column("0")),
                     owed.c.peer_id,
                     owed.c.size,
                     _state_of(owed),
                     owed.c.at,
                     literal(now),
                     literal(now),
-                ).where(~is_held_there, ~came_from_there),
+                )
+                .select_from(owed.outerjoin(StoreRow, StoreRow.name == owed.c.store))
+                .where(~is_held_there, ~came_from_there, or_(owed.c.store.is_(None), StoreRow.id.is_not(None))),
             )
             .on_conflict_do_nothing(index_elements=["file_id", "rule_id", "store_id"])
-            .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state)
+            .returning(CopyDueRow.rule_id, CopyDueRow.peer_id, CopyDueRow.state, CopyDueRow.size)
         )
-        packed = rows.pack((d.file_id, d.rule_id, d.peer_id, d.size, to_micros(d.not_before)) for d in dues)
+        packed = rows.pack(
+            (
+                d.file_id,
+                d.rule_id,
+                d.store,
+                int(d.way is RuleWay.NETWORK),
+                d.peer_id,
+                d.size,
+                to_micros(d.not_before),
+            )
+            for d in dues
+        )
         written = await self._connection.execute(statement, {"owed": packed})
-        return await self._count(((row.peer_id, row.size, row.state) for row in written), sign=1)
+        ways = {due.rule_id: due.way for due in dues}
+        return await due_totals.add_new(self._connection, self._dialect, written, ways=ways)
 
     async def turn(self, peer: PeerId, turns: Sequence[Turn]) -> None:
-        """Write what became of attempts, for every rule that owes the file to *peer*; quarantine is left alone."""
+        """Write what became of attempts, for every rule that sends the file to *peer*; quarantine is left alone."""
         if not turns:
             return
         turned = self._table(
@@ -175,6 +186,7 @@ class CopiesDue(Repository):
             .where(
                 CopyDueRow.peer_id == peer,
                 CopyDueRow.file_id == turned.c.file_id,
+                due_totals.IS_SENT,
                 # As a literal: of a parameter PostgreSQL believes that it excludes every row, and reads all for each.
                 ~rows.one_of(CopyDueRow.state, DueState.QUARANTINED),
             )
@@ -203,17 +215,17 @@ class CopiesDue(Repository):
         )
 
     async def paid(self, peer: PeerId, files: Sequence[FileId]) -> int:
-        """*peer* holds *files*: they owe nothing to it any more; returns how many rows went."""
+        """*peer* holds *files*: they owe nothing to it any more, whatever the way; returns how many rows went."""
         if not files:
             return 0
         held = self._table("held", file_id=rows.BIGINT)
         gone = await self._connection.execute(
             delete(CopyDueRow)
             .where(CopyDueRow.peer_id == peer, CopyDueRow.file_id.in_(select(held.c.file_id)))
-            .returning(CopyDueRow.peer_id, CopyDueRow.size, CopyDueRow.state),
+            .returning(*due_totals.COUNTED),
             {"held": rows.pack((file_id,) for file_id in files)},
         )
-        return await self._count(((row.peer_id, row.size, row.state) for row in gone), sign=-1)
+        return await due_totals.add(self._connection, self._dialect, gone, sign=-1)
 
     async def waive(self, rule: RuleId) -> int:
         """Nothing is owed to *rule* any more; copies that are on their way arrive all the same."""
@@ -221,19 +233,19 @@ class CopiesDue(Repository):
         gone = delete(CopyDueRow).where(CopyDueRow.rule_id == rule)
         if self._is_sqlite:
             goes = select(CopyDueRow).where(CopyDueRow.rule_id == rule).subquery()
-            found = (await self._connection.execute(_totals(goes))).all()
+            found = (await self._connection.execute(_totals_of(goes))).all()
             await self._connection.execute(gone)
         else:
-            went = gone.returning(CopyDueRow.peer_id, CopyDueRow.state, CopyDueRow.size).cte("went")
-            found = (await self._connection.execute(_totals(went))).all()
-        return await self._add(((row.peer_id, row.state, row.files, row.bytes) for row in found), sign=-1)
+            columns = (CopyDueRow.rule_id, CopyDueRow.peer_id, CopyDueRow.state, CopyDueRow.size)
+            found = (await self._connection.execute(_totals_of(gone.returning(*columns).cte("went")))).all()
+        return await due_totals.add_groups(self._connection, self._dialect, found, sign=-1)
 
     async def reclaim(self) -> None:
         """Copies that were being offered when the process died are due again; those in a batch go on."""
         in_a_batch = exists().where(*_is_on_its_way(CopyDueRow.peer_id, CopyDueRow.file_id))
         await self._connection.execute(
             update(CopyDueRow)
-            .where(CopyDueRow.state == DueState.SENDING, ~in_a_batch)
+            .where(CopyDueRow.state == DueState.SENDING, due_totals.IS_SENT, ~in_a_batch)
             .values(state=DueState.DUE, next_try_at=utc_now(), since=utc_now())
         )
 
@@ -260,7 +272,9 @@ class CopiesDue(Repository):
             select(
                 CopyDueRow.file_id,
                 RuleRow.name.label("rule"),
+                RuleRow.way,
                 PeerRow.name.label("peer"),
+                StoreRow.name.label("store"),
                 CopyDueRow.state,
                 CopyDueRow.attempts,
                 CopyDueRow.failures,
@@ -273,14 +287,17 @@ class CopiesDue(Repository):
             .join(wanted, wanted.c.file_id == CopyDueRow.file_id)
             .join(RuleRow, RuleRow.id == CopyDueRow.rule_id)
             .outerjoin(PeerRow, PeerRow.id == CopyDueRow.peer_id)
-            .order_by(CopyDueRow.file_id, RuleRow.name),
+            .outerjoin(StoreRow, StoreRow.id == CopyDueRow.store_id)
+            .order_by(CopyDueRow.file_id, RuleRow.name, StoreRow.name),
             {"wanted": rows.pack((file_id,) for file_id in files)},
         )
         return tuple(
             CopyDueRecord(
                 file_id=FileId(row.file_id),
                 rule=RuleName(row.rule),
+                way=RuleWay(row.way),
                 peer=None if row.peer is None else SiteName(row.peer),
+                store=None if row.store is None else StoreName(row.store),
                 state=DueState(row.state),
                 attempts=row.attempts,
                 failures=row.failures,
@@ -292,19 +309,3 @@ class CopiesDue(Repository):
             )
             for row in found
         )
-
-    async def _count(self, changed: Iterable[tuple[int, int, str]], *, sign: int) -> int:
-        """Add (peer, bytes, state) of rows that came to the totals, or take away those that went; returns how many."""
-        return await self._add(((peer, state, 1, each) for peer, each, state in changed), sign=sign)
-
-    async def _add(self, changed: Iterable[tuple[int, str, int, int]], *, sign: int) -> int:
-        """The same of (peer, state, files, bytes)."""
-        files: defaultdict[str, int] = defaultdict(int)
-        size: defaultdict[str, int] = defaultdict(int)
-        for peer, state, count, each in changed:
-            of = quarantined_subject if state == DueState.QUARANTINED else due_subject
-            files[of(PeerId(peer))] += sign * count
-            size[of(PeerId(peer))] += sign * int(each)
-        totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}
-        await Tallies(self._connection, self._dialect).add_many(totals)
-        return abs(sum(files.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,23 @@ class Instances(Repository):
             (each.file_id, each.store, to_micros(each.verified_at), each.verified_from) for each in instances
         )
         await self._later(statement, {"new": packed})
+
+    async def healthy(self, files: Sequence[FileId]) -> dict[FileId, tuple[StoreName, ...]]:
+        """The stores with a good copy that we keep, by name, for each of *files* that has one."""
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(InstanceRow.file_id, StoreRow.name)
+            .select_from(asked)
+            .join(InstanceRow, InstanceRow.file_id == asked.c.file_id)
+            .join(StoreRow, StoreRow.id == InstanceRow.store_id)
+            .where(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP)
+            .order_by(InstanceRow.file_id, StoreRow.name),
+            {"asked": rows.pack((file,) for file in files)},
+        )
+        stores: defaultdict[FileId, tuple[StoreName, ...]] = defaultdict(tuple)
+        for row in found:
+            stores[FileId(row.file_id)] += (StoreName.trusted(row.name),)
+        return stores
 
     async def of_files(self, files: Sequence[FileId]) -> tuple[InstanceRecord, ...]:
         """Every copy of *files* that the catalog knows, lost ones included, by file and store."""

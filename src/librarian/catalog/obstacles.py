@@ -13,7 +13,7 @@ from librarian.catalog.records import File
 from librarian.catalog.schema import FileRow, IncomingRow, InstanceRow, RemoteInstanceRow, StoreRow
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
-from librarian.states import Intent, Kind, Presence
+from librarian.states import Arrival, Intent, Kind, Presence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,15 @@ def _statement(dialect: str) -> Select[*tuple[object, ...]]:
         )
         .select_from(asked)
         .outerjoin(FileRow, FileRow.name == asked.c.name)
-        .outerjoin(IncomingRow, and_(IncomingRow.name == asked.c.name, incoming_rows.is_live(IncomingRow.state)))
+        .outerjoin(
+            IncomingRow,
+            and_(
+                IncomingRow.name == asked.c.name,
+                incoming_rows.is_live(IncomingRow.state),
+                # A copy of what is held stands in nobody's way.
+                IncomingRow.arrival != Arrival.COPY,
+            ),
+        )
         .outerjoin(StoreRow, StoreRow.id == IncomingRow.store_id)
         .where(or_(FileRow.id.is_not(None), IncomingRow.id.is_not(None), below.is_not(None)))
     )

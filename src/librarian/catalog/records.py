@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         Presence,
         Reach,
         Role,
+        RuleWay,
         TransferState,
         VerifiedFrom,
     )
@@ -248,6 +249,7 @@ class Rule:
     id: RuleId
     name: RuleName
     version: int
+    way: RuleWay
     peer_id: PeerId | None
     policy: str
     is_from_settings: bool
@@ -263,7 +265,10 @@ class CopyDueRecord:
 
     file_id: FileId
     rule: RuleName
+    way: RuleWay
     peer: SiteName | None
+    #: Of a rule that asks for a copy on each of its stores: which one.
+    store: StoreName | None
     state: DueState
     attempts: int
     #: Of the attempts, those that failed for reasons of the file's own.

@@ -6,24 +6,24 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import func, insert, or_, select, text, update
 
+from librarian.catalog import rows
 from librarian.catalog.records import Rule
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import FileRow, InstanceRow, RuleRow, StoreRow
 from librarian.names import FileId, FileName, PeerId, RuleId, RuleName, StoreName
-from librarian.states import Intent, Presence
+from librarian.states import Intent, Presence, RuleWay
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from librarian.catalog import rows
-
 RULE_COLUMNS = (
     RuleRow.id,
     RuleRow.name,
     RuleRow.version,
+    RuleRow.way,
     RuleRow.peer_id,
     RuleRow.policy,
     RuleRow.is_from_settings,
@@ -52,6 +52,7 @@ def rule_of(row: rows.Found) -> Rule:
         id=RuleId(found["id"]),
         name=RuleName(found["name"]),
         version=found["version"],
+        way=RuleWay(found["way"]),
         peer_id=None if found["peer_id"] is None else PeerId(found["peer_id"]),
         policy=found["policy"],
         is_from_settings=found["is_from_settings"],
@@ -60,6 +61,10 @@ def rule_of(row: rows.Found) -> Rule:
         backfill_until=FileId(found["backfill_until"]),
         created_at=found["created_at"],
     )
+
+
+#: It knows where its copies are to be.
+_APPLIES = or_(RuleRow.peer_id.is_not(None), rows.one_of(RuleRow.way, RuleWay.LOCAL))
 
 
 class Rules(Repository):
@@ -76,13 +81,13 @@ class Rules(Repository):
         return rule_of(row) if row else None
 
     async def in_force(self) -> tuple[Rule, ...]:
-        """The rules that apply to files that arrive now: enabled, with a peer that exists."""
-        statement = self._once(
-            lambda: select(*RULE_COLUMNS).where(RuleRow.is_enabled, RuleRow.peer_id.is_not(None)).order_by(RuleRow.id)
-        )
+        """The rules that apply to files that arrive now: enabled, with a peer that exists where they name one."""
+        statement = self._once(lambda: select(*RULE_COLUMNS).where(RuleRow.is_enabled, _APPLIES).order_by(RuleRow.id))
         return tuple(rule_of(row) for row in await self._connection.execute(statement))
 
-    async def put(self, name: RuleName, *, peer: PeerId | None, policy: str, is_from_settings: bool) -> bool:
+    async def put(
+        self, name: RuleName, *, way: RuleWay, peer: PeerId | None, policy: str, is_from_settings: bool
+    ) -> bool:
         """Write the rule, enabled; returns whether anything changed. A change is back-filled from the start."""
         before = await self.find(name)
         asked = (peer, policy, is_from_settings)
@@ -93,12 +98,14 @@ class Rules(Repository):
         ):
             return False
         until = await self._last_file()
+        applies = peer is not None or way is RuleWay.LOCAL
         values = {
+            "way": way,
             "peer_id": peer,
             "policy": policy,
             "is_from_settings": is_from_settings,
             "is_enabled": True,
-            "backfill_after": 0 if peer is not None and until else None,
+            "backfill_after": 0 if applies and until else None,
             "backfill_until": until,
         }
         if before is None:
@@ -129,7 +136,7 @@ class Rules(Repository):
         row = (
             await self._connection.execute(
                 select(*RULE_COLUMNS)
-                .where(RuleRow.backfill_after.is_not(None), RuleRow.is_enabled, RuleRow.peer_id.is_not(None))
+                .where(RuleRow.backfill_after.is_not(None), RuleRow.is_enabled, _APPLIES)
                 .order_by(RuleRow.id)
                 .limit(1)
             )

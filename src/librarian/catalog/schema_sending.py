@@ -150,6 +150,15 @@ class CopyDueRow(Base):
             postgresql_where=text("state = 'due'"),
         ),
         Index(
+            "copies_due_on_store",
+            "rule_id",
+            "store_id",
+            "next_try_at",
+            "file_id",
+            sqlite_where=text("state = 'due' AND store_id > 0"),
+            postgresql_where=text("state = 'due' AND store_id > 0"),
+        ),
+        Index(
             "copies_due_stopped",
             "file_id",
             "rule_id",

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, exists, func, or_, select, tuple_, update
 
-from librarian.catalog import rows
-from librarian.catalog.copies_due import due_subject, quarantined_subject
+from librarian.catalog import due_totals, rows
+from librarian.catalog.due_totals import due_subject, quarantined_subject
 from librarian.catalog.records import StoppedCopy, Tally
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, PeerRow, RuleRow
 from librarian.catalog.tallies import Tallies
 from librarian.names import FileId, FileName, PeerId, RuleId, RuleName, SiteName
-from librarian.states import DueState, Intent, Presence
+from librarian.states import DueState, Intent, Presence, RuleWay
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Selection:
 
 
 class StoppedCopies(Repository):
-    """Due copies that go no further by themselves."""
+    """Copies to be sent that go no further by themselves, and of all ways those that lack a source."""
 
     async def quarantine(self, peer: PeerId, stops: Sequence[Stop]) -> frozenset[FileId]:
         """Put the copies that *peer* is owed of these files aside, for every rule; returns the files that are new."""
@@ -61,6 +61,7 @@ class StoppedCopies(Repository):
             .where(
                 CopyDueRow.peer_id == peer,
                 CopyDueRow.file_id == stopped.c.file_id,
+                due_totals.IS_SENT,
                 ~_IS_QUARANTINED,
             )
             .values(
@@ -149,7 +150,7 @@ class StoppedCopies(Repository):
             .join(FileRow, FileRow.id == CopyDueRow.file_id)
             .join(RuleRow, RuleRow.id == CopyDueRow.rule_id)
             .join(PeerRow, PeerRow.id == CopyDueRow.peer_id)
-            .where(_IS_STOPPED, *_narrowed(peer, states))
+            .where(_IS_STOPPED, rows.one_of(RuleRow.way, RuleWay.NETWORK), *_narrowed(peer, states))
             .order_by(CopyDueRow.file_id, CopyDueRow.rule_id)
             .limit(limit)
         )

@@ -15,6 +15,7 @@ from librarian.catalog.events import Events
 from librarian.catalog.files import Files
 from librarian.catalog.incoming import IncomingTransfers
 from librarian.catalog.instances import Instances
+from librarian.catalog.loading import Loading
 from librarian.catalog.manifests import Manifests
 from librarian.catalog.notifications import Notifications
 from librarian.catalog.offers import Offers
@@ -138,6 +139,11 @@ class Transaction:
     def waiting(self) -> WaitingCopies:
         """Copies that may be offered now."""
         return WaitingCopies(self._connection, self._dialect)
+
+    @cached_property
+    def loading(self) -> Loading:
+        """Copies that are made onto stores and drives of ours."""
+        return Loading(self._connection, self._dialect)
 
     @cached_property
     def suspects(self) -> Suspects:

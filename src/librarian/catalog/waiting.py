@@ -15,7 +15,7 @@ from librarian.catalog.rules import RULE_COLUMNS, rule_of
 from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, OutgoingRow, PeerRow, RuleRow, StoreRow
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName, PeerId, RuleId, StoreName
-from librarian.states import DueState, Intent, Kind, Presence
+from librarian.states import DueState, Intent, Kind, Presence, RuleWay
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -63,11 +63,14 @@ class DueGroup:
     example: str | None
 
 
+_IS_SENT = rows.one_of(RuleRow.way, RuleWay.NETWORK)
+
+
 def _is_due(rule: ColumnElement[int] | int, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (CopyDueRow.rule_id == rule, rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.next_try_at <= now)
 
 
-def _first_due(now: datetime) -> ScalarSelect[datetime]:
+def first_due(now: datetime) -> ScalarSelect[datetime]:
     """When the copy that has waited longest for the rule of the statement around became due."""
     # One look into the index per rule. EXISTS may be made a join, which reads all that is due.
     return (
@@ -76,7 +79,7 @@ def _first_due(now: datetime) -> ScalarSelect[datetime]:
 
 
 class WaitingCopies(Repository):
-    """Copies that may be offered now."""
+    """Copies that may be offered over the network now."""
 
     async def peers(self, now: datetime) -> tuple[PeerId, ...]:
         """Enabled peers that are not held, to which something is due by *now*."""
@@ -87,7 +90,8 @@ class WaitingCopies(Repository):
                 PeerRow.is_enabled,
                 PeerRow.held_because.is_(None),
                 RuleRow.is_enabled,
-                _first_due(now).is_not(None),
+                _IS_SENT,
+                first_due(now).is_not(None),
             )
             .distinct()
             .order_by(PeerRow.id)
@@ -96,9 +100,11 @@ class WaitingCopies(Repository):
 
     async def rules(self, peer: PeerId, *, now: datetime) -> tuple[WaitingRule, ...]:
         """The rules in force that owe something to *peer* by *now*, by their ids."""
-        since = _first_due(now).label("since")
+        since = first_due(now).label("since")
         found = await self._connection.execute(
-            select(*RULE_COLUMNS, since).where(RuleRow.peer_id == peer, RuleRow.is_enabled).order_by(RuleRow.id)
+            select(*RULE_COLUMNS, since)
+            .where(RuleRow.peer_id == peer, RuleRow.is_enabled, _IS_SENT)
+            .order_by(RuleRow.id)
         )
         return tuple(WaitingRule(rule=rule_of(row), since=row.since) for row in found if row.since is not None)
 

@@ -153,6 +153,10 @@ class StoreSettings(Section):
     takes_foreign_writes: bool = Field(
         default=False, description="Others write into staging under their own user id; room is reserved twice."
     )
+    verify_from: Literal["cache", "medium"] = Field(
+        default="cache",
+        description="'medium': what was written is read back from the device, past the page cache, before it counts.",
+    )
     answer_timeout: Span = Field(
         default=timedelta(seconds=30), gt=timedelta(0), description="A store that is silent for longer counts as hung."
     )

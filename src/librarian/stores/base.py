@@ -15,12 +15,14 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar
 
+from librarian.states import VerifiedFrom
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from librarian.checksum import Algorithm, Measured
+    from librarian.checksum import Algorithm, Checksum, Measured
     from librarian.errors import LibrarianError
     from librarian.names import FileName, MemberPath, StoreName, Token
     from librarian.states import Kind
@@ -46,7 +48,8 @@ class StoreSpec:
 
     ``staging`` must be on the root's own mount, outside the published names: beside the root, or in it under a name
     that starts with ``.librarian``. ``staging_mode`` and ``staging_group`` are those of each ``<token>/`` directory;
-    None means 0o2770 where others write, else 0o700.
+    None means 0o2770 where others write, else 0o700. ``verify_from``: whether what was written is measured from the
+    medium before it counts.
     """
 
     name: StoreName
@@ -57,6 +60,7 @@ class StoreSpec:
     staging_mode: int | None = None
     staging_group: str | None = None
     takes_foreign_writes: bool = False
+    verify_from: VerifiedFrom = VerifiedFrom.CACHE
     answer_timeout: timedelta = ANSWER_TIMEOUT
 
 
@@ -117,6 +121,20 @@ class Publishing(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bringing:
+    """One payload to copy from another store: what stands there under ``name``, into ``token``'s staging.
+
+    ``replaces``: what stands under the name here is known to be bad.
+    """
+
+    token: Token
+    name: FileName
+    kind: Kind
+    checksum: Checksum
+    replaces: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Publication:
     """One payload to publish: from ``token``'s staging to ``name``."""
 
@@ -144,6 +162,8 @@ class Store(ABC):
     staging: Path
     #: Others write into staging under their own uid: reserve twice the size.
     takes_foreign_writes: bool
+    #: Whether what was written there is measured from the medium before it counts.
+    verify_from: VerifiedFrom
 
     @property
     @abstractmethod
@@ -203,6 +223,36 @@ class Store(ABC):
         Raises
         ------
         NoRoom, SourceChanged, UnsupportedMember, StoreUnavailable
+        """
+
+    @abstractmethod
+    async def lend_root(self) -> int:
+        """A descriptor of the root, seen to be the one that was opened; the caller closes it."""
+
+    @abstractmethod
+    async def bring(self, items: Sequence[Bringing], *, root_fd: int) -> list[LibrarianError | None]:
+        """Copy what stands below the root *root_fd* of another store into staging, durably, hashing what is read.
+
+        Where something stands under the name that is not known to be bad, nothing is copied: whoever publishes it finds
+        out what it is.
+        No blocks are shared with the source. A repeat starts over.
+
+        Returns
+        -------
+        Per item None, SourceBad (missing, unreadable, or not what it should be), NoRoom, or what else is wrong here.
+        """
+
+    @abstractmethod
+    async def let_go(self, payloads: Sequence[Path]) -> list[bool]:
+        """Make *payloads*, which stand here, durable, and drop them from the page cache; whether each is out of it."""
+
+    @abstractmethod
+    async def measure_directly(self, payload: Path, algorithm: Algorithm) -> Measured | None:
+        """Measure past the page cache; None where the file system does not read so.
+
+        Raises
+        ------
+        As ``checksum.measure_blocking``, StoreUnavailable.
         """
 
     @abstractmethod

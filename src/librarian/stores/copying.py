@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,11 @@ from librarian.errors import NotFound, SourceChanged
 from librarian.states import Kind
 from librarian.stores import parts, places, staging, syscalls
 from librarian.stores.base import Barrier
+from librarian.writeback import Writeback
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from librarian.checksum import Algorithm, Measured, MemberDigest
     from librarian.names import Token
     from librarian.stores.ground import Ground
@@ -41,12 +45,12 @@ def take(here: Ground, token: Token, algorithm: Algorithm) -> Measured:
         measured = checksum.Measured(kind=Kind.FILE, size=size, checksum=label)
     else:
         measured = copier.copy_book(source, target, source_fd=here.staging_fd, target_fd=here.staging_fd)
-    _make_durable(here, target)
+    make_durable(here, target)
     os.rename(target, places.private(token), src_dir_fd=here.staging_fd, dst_dir_fd=here.staging_fd)
     return measured
 
 
-def _make_durable(here: Ground, target: str) -> None:
+def make_durable(here: Ground, target: str) -> None:
     """Content before name: what stands under the private name is trusted after a power cut."""
     with here.trip.barrier():
         if here.spec.barrier is Barrier.SYNCFS:
@@ -66,10 +70,16 @@ def _make_durable(here: Ground, target: str) -> None:
 
 @dataclass(kw_only=True)
 class Copier:
-    """Copies regular files and directories through descriptors, hashing what arrives in the copy."""
+    """Copies regular files and directories through descriptors, hashing what arrives in the copy.
+
+    ``shares``: blocks may be shared where the file system can. ``unreadable`` makes an error of one that the source
+    gave, where it is to be told from those of the copy.
+    """
 
     trip: Trip
     algorithm: Algorithm
+    shares: bool = True
+    unreadable: Callable[[OSError], Exception] | None = None
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(checksum.BUFFER_BYTES)))
 
     def copy_file(
@@ -82,13 +92,14 @@ class Copier:
         SourceChanged
             Its size or time of change differs afterwards.
         """
-        reading = os.open(source, parts.READ, dir_fd=source_fd)
+        with self._from_source():
+            reading = os.open(source, parts.READ, dir_fd=source_fd)
         try:
             before = os.fstat(reading)
             parts.require_supported(before.st_mode, source)
             writing = os.open(target, _CREATE, 0o600, dir_fd=target_fd)
             try:
-                is_shared = syscalls.reflink(reading, writing)
+                is_shared = self.shares and syscalls.reflink(reading, writing)
                 # A shared copy cannot change any more, so it is the copy that is read.
                 source_and_copy = (writing, None) if is_shared else (reading, writing)
                 digest, size = self._read(*source_and_copy, at_most=before.st_size, halfway=halfway)
@@ -108,21 +119,47 @@ class Copier:
         """Hash, and copy if there is whereto; what has grown is left when it is longer than it was."""
         hasher = checksum.Hasher(self.algorithm)
         size = 0
-        while size <= at_most and (count := os.readv(reading, [self._buffer])):
+        writeback = None if writing is None else Writeback(writing)
+        while size <= at_most and (count := self._fill(reading)):
             self.trip.beat()
             piece = self._buffer[:count]
             hasher.update(piece)
             size += count
             while writing is not None and piece:
                 piece = piece[os.write(writing, piece) :]
+            if writeback is not None:
+                writeback.reached(size)
             if halfway is not None and size >= halfway:
                 halfway = None
                 guard.step("half copied")
         return hasher.hexdigest(), size
 
+    def _fill(self, reading: int) -> int:
+        with self._from_source():
+            return os.readv(reading, [self._buffer])
+
+    @contextmanager
+    def _from_source(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self.unreadable is None:
+                raise
+            raise self.unreadable(error) from error
+
+    def _walk(self, top_fd: int) -> Iterator[parts.Part]:
+        walking = parts.walk(top_fd)
+        while True:
+            with self._from_source():
+                part = next(walking, None)
+            if part is None:
+                return
+            yield part
+
     def copy_book(self, source: str, target: str, *, source_fd: int, target_fd: int) -> Measured:
         """Copy a book with its empty directories, and measure the copy."""
-        from_fd = os.open(source, parts.DIRECTORY, dir_fd=source_fd)
+        with self._from_source():
+            from_fd = os.open(source, parts.DIRECTORY, dir_fd=source_fd)
         try:
             os.mkdir(target, places.PARENT_MODE, dir_fd=target_fd)
             to_fd = os.open(target, parts.DIRECTORY, dir_fd=target_fd)
@@ -134,10 +171,10 @@ class Copier:
             os.close(from_fd)
 
     def _copy_members(self, from_fd: int, to_fd: int) -> list[MemberDigest]:
-        halfway = sum(1 for _ in parts.walk(from_fd)) // 2
+        halfway = sum(1 for _ in self._walk(from_fd)) // 2
         digests: list[MemberDigest] = []
         empty: dict[str, None] = {}
-        for count, part in enumerate(parts.walk(from_fd)):
+        for count, part in enumerate(self._walk(from_fd)):
             if count == halfway:
                 guard.step("half copied")
             self.trip.beat()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from librarian import guard
 from librarian.errors import StoreUnavailable
+from librarian.states import VerifiedFrom
 from librarian.stores import examining, faults, mounts
 from librarian.stores.base import ANSWER_TIMEOUT, StoreSpec
 from librarian.stores.lane import Lane
@@ -33,7 +34,7 @@ ABSENT: Final = "it is not plugged in"
 
 def spec_of(name: StoreName, root: Path) -> StoreSpec:
     """The drive *name* whose top is at *root*."""
-    return StoreSpec(name=name, root=root, staging=root / STAGING)
+    return StoreSpec(name=name, root=root, staging=root / STAGING, verify_from=VerifiedFrom.MEDIUM)
 
 
 class DriveStore(LocalStore):

@@ -12,11 +12,13 @@ from librarian import guard
 from librarian.errors import LibrarianError, NotFound, RestoredCatalog, StoreUnavailable, UnsupportedMember
 from librarian.stores import (
     base,
+    bringing,
     copying,
     faults,
     ground,
     identity,
     lane,
+    medium,
     opening,
     parts,
     places,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from librarian.checksum import Algorithm, Measured
     from librarian.names import FileName, MemberPath, Token
-    from librarian.stores.base import BadCopy, Capacity, Publication, Publishing, Staged, StoreSpec, Stray
+    from librarian.stores.base import BadCopy, Bringing, Capacity, Publication, Publishing, Staged, StoreSpec, Stray
     from librarian.stores.ground import Footing, Ground
     from librarian.stores.lane import Trip
 
@@ -75,6 +77,7 @@ class LocalStore(base.Store):
         self.root = spec.root
         self.staging = spec.staging
         self.takes_foreign_writes = spec.takes_foreign_writes
+        self.verify_from = spec.verify_from
         self._spec = spec
         self._allow_noreplace = allow_noreplace
         self._lane = lane.Lane(spec.name, spec.answer_timeout)
@@ -208,6 +211,22 @@ class LocalStore(base.Store):
     async def take(self, token: Token, algorithm: Algorithm) -> Measured:
         """See ``Store.take``."""
         return await self._run(f"take '{token}'", lambda here: copying.take(here, token, algorithm), pace=Pace.LONG)
+
+    async def lend_root(self) -> int:
+        """See ``Store.lend_root``."""
+        return await self._run("lend the root", lambda here: os.dup(here.root_fd))
+
+    async def bring(self, items: Sequence[Bringing], *, root_fd: int) -> list[LibrarianError | None]:
+        """See ``Store.bring``."""
+        return await self._run("bring", lambda here: bringing.bring(here, items, root_fd=root_fd), pace=Pace.LONG)
+
+    async def let_go(self, payloads: Sequence[Path]) -> list[bool]:
+        """See ``Store.let_go``."""
+        return await self._run("let go", lambda here: medium.let_go(here, payloads), pace=Pace.LONG)
+
+    async def measure_directly(self, payload: Path, algorithm: Algorithm) -> Measured | None:
+        """See ``Store.measure_directly``."""
+        return await self._run("measure", lambda here: medium.measure(here, payload, algorithm), pace=Pace.LONG)
 
     async def publish(self, items: Sequence[Publication]) -> list[Publishing | LibrarianError]:
         """See ``Store.publish``."""

@@ -1,10 +1,11 @@
-"""The three calls of Linux that Python does not offer: renameat2, syncfs and FICLONE."""
+"""The calls of Linux that Python does not offer: renameat2, syncfs, FICLONE and mincore."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 from typing import Final
 
@@ -13,6 +14,15 @@ _FICLONE: Final = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syncfs.argtypes = [ctypes.c_int]
+_libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64]
+_libc.mmap.restype = ctypes.c_void_p
+_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
+_PROT_READ: Final = 1  # sys/mman.h
+_MAP_SHARED: Final = 1
+#: Mapped at once, to see what of it is in the page cache.
+_LOOK_BYTES: Final = 256 * 1024**2
 # musl has no renameat2; a C library without it is a file system without it.
 _renameat2 = getattr(_libc, "renameat2", None)
 if _renameat2 is not None:
@@ -48,6 +58,22 @@ def syncfs(fd: int) -> None:
     """
     if _libc.syncfs(fd) != 0:
         _raise_errno()
+
+
+def is_resident(fd: int, size: int) -> bool:
+    """Whether any of the *size* bytes of *fd* is in the page cache; True where the system does not tell."""
+    for offset in range(0, size, _LOOK_BYTES):
+        length = min(_LOOK_BYTES, size - offset)
+        address = _libc.mmap(None, length, _PROT_READ, _MAP_SHARED, fd, offset)
+        if address == _MAP_FAILED:
+            return True
+        try:
+            pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
+            if _libc.mincore(address, length, pages) != 0 or bytes(pages).strip(b"\0"):
+                return True
+        finally:
+            _libc.munmap(address, length)
+    return False
 
 
 def reflink(source_fd: int, target_fd: int) -> bool:

@@ -63,5 +63,6 @@ class Backfill(Task[Stretch, "list[NewDue]"]):
         """Wake the sender once it can see what is owed: one that looks before the commit finds nothing, and rests."""
         owed = await super().carry_out(plan)
         if owed:
-            self.site.bells.ring("send")
+            for bell in ("send", "load"):
+                self.site.bells.ring(bell)
         return owed

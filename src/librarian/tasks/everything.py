@@ -10,6 +10,7 @@ from librarian.tasks.fetch import Fetch
 from librarian.tasks.housekeeping import Housekeeping
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.join import FinishJoins
+from librarian.tasks.load import Load
 from librarian.tasks.notify import Notify
 from librarian.tasks.plug import Plug
 from librarian.tasks.poll import Poll
@@ -35,6 +36,7 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Seal(site),
         Reread(site),
         Backfill(site, site.settings.clones),
+        Load(site),
         Send(site, site.settings.clones),
         Submit(site, site.settings.clones),
         Poll(site, site.settings.clones),

@@ -92,7 +92,8 @@ class Housekeeping(Task[Chores, Done]):
                 return Chores(live=live)
             await self._expire(tx)
             if await tx.stopped.unblock_all():
-                self.site.bells.ring("send")
+                for bell in ("send", "load"):
+                    self.site.bells.ring(bell)
         if self._cleared_up_to is not None:
             ended = await tx.claims.to_clear(after=self._cleared_up_to, limit=PAGE)
             self._cleared_up_to = ended[-1].id if ended else None

@@ -165,7 +165,10 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         guard.step("recorded but not answered")
         if self._owes:
             self._owes = False
-            self.site.bells.ring("send")
+            for bell in ("send", "load"):
+                self.site.bells.ring(bell)
+        if any(each.rule_id is not None for each in plan.transfers):
+            self.site.bells.ring("load")
         ended = self._ended.pop(plan.lane)
         intake.tell(self.site, [each for each in ended if not each.has_staging])
         outcomes: defaultdict[type[Outcome], list[Outcome]] = defaultdict(list)

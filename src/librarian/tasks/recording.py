@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from librarian import replication
 from librarian.catalog.files import Listing, NewFile
 from librarian.catalog.incoming_rows import Completion, Failure
 from librarian.catalog.instances import NewInstance
+from librarian.catalog.loading import Owed, Setback
 from librarian.catalog.records import Happening, Tally
-from librarian.errors import NameHeld
+from librarian.errors import ChecksumMismatch, NameHeld, SizeMismatch
 from librarian.outcomes import lost_cause
 from librarian.replication import Arrived, Unarrived
-from librarian.states import Intent, Presence, VerifiedFrom
+from librarian.states import Arrival, DueState, Intent, Presence
 from librarian.tasks.verifying import Bad
+from librarian.timing import utc_now
 from librarian.turns import in_turns
 
 if TYPE_CHECKING:
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
     from librarian.catalog.transaction import Transaction
     from librarian.names import FileId, FileName, StoreName
     from librarian.tasks.verifying import Good, Later
+
+
+#: A copy that was spoilt while it was written is made again so much later.
+AFTER_BAD_WRITE: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +54,7 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
     settled = [each for each in good if _is_equal(each.transfer, held)]
     file_ids = {**{name: file.id for name, file in held.items()}, **ids}
     gained = await _gained(tx, settled, held, ids)
-    await tx.instances.add(
-        await in_turns(lambda each: _instance(each.transfer, file_ids[each.transfer.name], now), settled)
-    )
+    await tx.instances.add(await in_turns(lambda each: _instance(each, file_ids[each.transfer.name], now), settled))
     await tx.files.add_listings(
         [
             Listing(file_id=ids[each.transfer.name], count=len(each.measured.members), packed=each.listing)
@@ -64,14 +69,20 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
         lambda each: _arrived(each.transfer, file_ids[each.transfer.name], is_new=each.transfer.name in ids), settled
     )
     owes = await replication.files_arrived(tx, arrived)
+    await tx.loading.paid(
+        [
+            Owed(file_id=file_ids[each.transfer.name], rule_id=each.transfer.rule_id, store=each.transfer.store)
+            for each in settled
+            if each.transfer.rule_id is not None
+        ]
+    )
     await tx.claims.complete([Completion(id=each.transfer.id, has_staging=each.has_staging) for each in settled])
     lost = [_lost_race(each, held) for each in good if not _is_equal(each.transfer, held)]
     return Recorded(good=settled, bad=lost, owes=owes)
 
 
-def _instance(transfer: Incoming, file_id: FileId, now: datetime) -> NewInstance:
-    # It was written a moment ago: the bytes came from the page cache.
-    return NewInstance(file_id=file_id, store=transfer.store, verified_at=now, verified_from=VerifiedFrom.CACHE)
+def _instance(good: Good, file_id: FileId, now: datetime) -> NewInstance:
+    return NewInstance(file_id=file_id, store=good.transfer.store, verified_at=now, verified_from=good.verified_from)
 
 
 def _new_file(transfer: Incoming, now: datetime) -> NewFile:
@@ -186,10 +197,44 @@ async def record_bad(tx: Transaction, bad: Sequence[Bad]) -> None:
         ]
     )
     await replication.arrivals_failed(tx, [_unarrived(each) for each in bad if each.transfer.peer_id is not None])
+    await _put_off(tx, [each for each in bad if each.transfer.arrival is Arrival.COPY])
     for each in bad:
         if each.alerts:
             cause = f"{each.error.code}:{each.transfer.store}:{each.transfer.name}"
             await tx.alerts.raise_alert(cause, message=each.error.message, remedy=each.error.remedy)
+
+
+async def _put_off(tx: Transaction, bad: Sequence[Bad]) -> None:
+    """Copies of what rests on other stores: they were right when they were read, and are not what was written."""
+    if not bad:
+        return
+    files = await tx.files.named([each.transfer.name for each in bad])
+    now = utc_now()
+    await tx.loading.put_off(
+        [
+            Setback(
+                owed=Owed(
+                    file_id=files[each.transfer.name].id, rule_id=each.transfer.rule_id, store=each.transfer.store
+                ),
+                state=DueState.DUE,
+                next_try_at=now + AFTER_BAD_WRITE,
+                code=each.error.code,
+                reason=f"on {each.transfer.store}: {each.error.message}",
+                failed=True,
+            )
+            for each in bad
+            if each.transfer.rule_id is not None
+        ]
+    )
+    spoilt = [each for each in bad if isinstance(each.error, ChecksumMismatch | SizeMismatch)]
+    if spoilt:
+        first = spoilt[0]
+        await tx.alerts.raise_alert(
+            f"bad-write:{first.transfer.store}",
+            message=f"What was written to {first.transfer.store} reads otherwise, {len(spoilt)} files now, "
+            f"{first.transfer.name} among them: {first.error.message}",
+            remedy="Look at the disk, its cable and the kernel's log. The copies are made again.",
+        )
 
 
 def _unarrived(bad: Bad) -> Unarrived:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from librarian.catalog.records import InstanceRecord
     from librarian.catalog.suspects import Suspect
     from librarian.catalog.transaction import Transaction
+    from librarian.names import StoreName
     from librarian.site import Site
     from librarian.timing import Budget
 
@@ -106,13 +107,18 @@ class Reread(Task[tuple["Suspect", ...], Readings]):
         left = {copy.file_id for copy in await tx.instances.of_files([f.suspect.file_id for f in bad]) if _may_do(copy)}
         await tx.tallies.add_many(_losses([f.suspect for f in bad], left))
         await replication.tell_gone(tx, {f.suspect.file_id: _loss(f) for f in bad if f.suspect.file_id not in left})
+        by_store: defaultdict[StoreName, list[Suspect]] = defaultdict(list)
+        for finding in bad:
+            by_store[finding.suspect.store].append(finding.suspect)
+        for store, suspects in by_store.items():
+            await replication.copies_lost(tx, store, suspects)
         for finding in bad:
             await self._alert(tx, finding, is_last=finding.suspect.file_id not in left)
 
     async def carry_out(self, plan: tuple[Suspect, ...]) -> Readings:
         """Wake the sender and the messenger once they can see what was decided."""
         readings = await super().carry_out(plan)
-        for bell in ("send", "deliver"):
+        for bell in ("send", "deliver", "load"):
             self.site.bells.ring(bell)
         return readings
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from librarian import guard, outcomes, preflight, replication
+from librarian import guard, outcomes, owing, preflight
 from librarian.catalog.copies_due import Turn
 from librarian.catalog.outgoing import Acceptance, Ending, NewOutgoing
 from librarian.errors import LibrarianError, PeerUnavailable
@@ -181,7 +181,7 @@ class Send(LaneTask[Offer, Answered]):
     async def _next_rule(self, tx: Transaction, peer: Peer, *, now: datetime) -> tuple[RuleId, RulePolicy] | None:
         """The rule whose turn it is, unless all would wait for more files to fill a batch."""
         found = await tx.waiting.rules(peer.id, now=now)
-        policies = {each.rule.id: (each.since, replication.policy_of(each.rule)) for each in found}
+        policies = {each.rule.id: (each.since, owing.policy_of(each.rule)) for each in found}
         waiting = {rule: pair for rule, pair in policies.items() if is_in_hours(pair[1], now=now)}
         pauses: list[timedelta] = []
         for rule in planning.in_turn(waiting, offers=self._offers[peer.id]):

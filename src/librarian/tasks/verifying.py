@@ -24,7 +24,7 @@ from librarian.errors import (
     UnsupportedMember,
     WrongState,
 )
-from librarian.states import Kind
+from librarian.states import Kind, VerifiedFrom
 from librarian.stores.base import Publication, Publishing, Staged
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Good:
 
     transfer: Incoming
     measured: Measured
+    verified_from: VerifiedFrom = VerifiedFrom.CACHE
     #: ``pack_members`` of a book's listing.
     listing: bytes | None = None
     #: An equal payload stood there already; what lies in staging is one too many.
@@ -106,6 +107,9 @@ class _Verification:
         #: What was found equal to what was promised, in staging or (adopted) under the name.
         self._measured: dict[Token, Measured] = {}
         self._adopted: set[Token] = set()
+        #: What was read from the medium.
+        self._from_medium: set[Path] = set()
+        self._read_from: dict[Token, VerifiedFrom] = {}
         self.outcomes: dict[Token, Outcome] = {}
 
     async def run(self) -> None:
@@ -155,6 +159,7 @@ class _Verification:
         foreign = [each for each in self._open() if each.token in staged and not staged[each.token].is_ours]
         found = await self._read([(staged[each.token].path, _promised(each).algorithm) for each in ours])
         for transfer, measured in zip(ours, found, strict=True):
+            self._note(transfer, staged[transfer.token].path)
             self._compare(transfer, measured)
         for transfer in foreign:
             try:
@@ -163,13 +168,40 @@ class _Verification:
                 self._refuse(transfer, error)
 
     async def _read(self, items: Sequence[tuple[Path, Algorithm]]) -> list[Measured | LibrarianError]:
-        """Measure *items* for as long as their store is well: one that hangs must keep no worker from the others.
+        """Measure *items*, from the medium where the store asks for that.
 
         Raises
         ------
         StoreUnavailable
             The store has a problem by now.
         """
+        if self._store.verify_from is VerifiedFrom.CACHE or not items:
+            return await self._read_by_workers(items)
+        dropped = await self._store.let_go([path for path, _ in items])
+        self._from_medium |= {path for (path, _), is_dropped in zip(items, dropped, strict=True) if is_dropped}
+        found: dict[Path, Measured | LibrarianError] = {}
+        for path, algorithm in items:
+            if path not in self._from_medium and (measured := await self._read_directly(path, algorithm)) is not None:
+                self._from_medium.add(path)
+                found[path] = measured
+        others = [item for item in items if item[0] not in found]
+        found |= dict(zip((path for path, _ in others), await self._read_by_workers(others), strict=True))
+        return [found[path] for path, _ in items]
+
+    async def _read_directly(self, path: Path, algorithm: Algorithm) -> Measured | LibrarianError | None:
+        try:
+            return await self._store.measure_directly(path, algorithm)
+        except StoreUnavailable:
+            raise
+        except LibrarianError as error:
+            return error
+
+    def _note(self, transfer: Incoming, path: Path) -> None:
+        is_from_medium = path in self._from_medium
+        self._read_from[transfer.token] = VerifiedFrom.MEDIUM if is_from_medium else VerifiedFrom.CACHE
+
+    async def _read_by_workers(self, items: Sequence[tuple[Path, Algorithm]]) -> list[Measured | LibrarianError]:
+        """Measure *items* for as long as their store is well: one that hangs must keep no worker from the others."""
         if not items:
             return []
         measuring = asyncio.create_task(self._pool.measure_many(items), name=f"measure on {self._store.name}")
@@ -215,6 +247,7 @@ class _Verification:
             else:
                 self._measured[transfer.token] = measured
                 self._adopted.add(transfer.token)
+                self._note(transfer, self._store.path_of(transfer.name))
         return absent
 
     async def _publish(self) -> None:
@@ -247,6 +280,7 @@ class _Verification:
         self.outcomes[transfer.token] = Good(
             transfer=transfer,
             measured=self._measured[transfer.token],
+            verified_from=self._read_from.get(transfer.token, VerifiedFrom.CACHE),
             is_adopted=transfer.token in self._adopted,
         )
 

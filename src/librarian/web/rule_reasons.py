@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from librarian import preflight, replication
+from librarian import owing, preflight, states
 from librarian.errors import NotFound
 from librarian.gates import gate_of, is_in_hours
 from librarian.names import FileName
@@ -38,7 +38,7 @@ async def explain(tx: Transaction, site: Site, rule: Rule, told: RuleDescription
         rule=told,
         obstacles=await _obstacles(tx, site, peer, policy),
         traffic=None if peer is None else (await traffic_of(tx, site, [peer]))[peer.id],
-        ways=[] if peer is None else _ways(site, peer, policy),
+        ways=[] if peer is None or rule.way is not states.RuleWay.NETWORK else _ways(site, peer, policy),
         due=[
             DueGroup(state=group.state, code=group.code, files=group.files, bytes=group.bytes, example=group.example)
             for group in groups
@@ -48,12 +48,15 @@ async def explain(tx: Transaction, site: Site, rule: Rule, told: RuleDescription
 
 
 async def _obstacles(tx: Transaction, site: Site, peer: Peer | None, policy: RulePolicy) -> list[str]:
+    if policy.way is states.RuleWay.LOCAL:
+        return _closed_hours(policy)
     if peer is None:
         return [f"there is no peer called '{policy.peer}'"]
+    if policy.way is states.RuleWay.CARRIED:
+        return _closed_hours(policy)
     now = utc_now()
     found = [gate_of(peer, now=now).why]
-    if not is_in_hours(policy, now=now):
-        found.append(f"none of the rule's own windows is open: {', '.join(policy.windows)}")
+    found += _closed_hours(policy)
     under_way = await tx.batches.count_under_way(peer.id)
     if under_way >= site.settings.clones.batches_per_peer:
         found.append(f"{under_way} batches to {peer.name} are under way, as many as may be")
@@ -63,6 +66,12 @@ async def _obstacles(tx: Transaction, site: Site, peer: Peer | None, policy: Rul
             found.append(f"{peer.name} has {staged:,} bytes in its staging, its budget is {peer.staged_budget:,}")
     found.append(site.neighbours.trouble_of(peer.name) or "")
     return [why for why in found if why]
+
+
+def _closed_hours(policy: RulePolicy) -> list[str]:
+    if is_in_hours(policy, now=utc_now()):
+        return []
+    return [f"none of the rule's own windows is open: {', '.join(policy.windows)}"]
 
 
 def _ways(site: Site, peer: Peer, policy: RulePolicy) -> list[RuleWay]:
@@ -95,7 +104,7 @@ async def _file(tx: Transaction, rule: Rule, policy: RulePolicy, name: FileName)
             attempts=due.attempts,
             next_try_at=due.next_try_at,
         )
-    is_asked = replication.matches(policy, name=name, stores=stores)
+    is_asked = owing.matches(policy, name=name, stores=stores)
     told = await _settled(tx, rule, policy, file) if is_asked else _not_asked(policy, stores)
     return FileWhy(name=name, is_asked=is_asked, told=told, state=None, attempts=0, next_try_at=None)
 
@@ -108,11 +117,28 @@ def _not_asked(policy: RulePolicy, stores: Sequence[StoreName]) -> str:
 
 async def _settled(tx: Transaction, rule: Rule, policy: RulePolicy, file: File) -> str:
     """Why nothing is due of a file that the rule asks for."""
+    if rule.way is states.RuleWay.LOCAL:
+        return await _settled_here(tx, rule, policy, file)
     held = {copy.peer for copy in await tx.remote_instances.of_files([file.id])}
     if policy.peer in held:
         return f"{policy.peer} holds it"
     if rule.peer_id is None:
         return f"there is no peer called '{policy.peer}'"
-    if rule.backfill_after is not None and rule.backfill_after < file.id:
-        return "the back-fill of the rule has not come to it yet"
+    if _is_yet_to_walk(rule, file):
+        return _UNWALKED
     return f"it came from {policy.peer}, or was given up there on purpose"
+
+
+async def _settled_here(tx: Transaction, rule: Rule, policy: RulePolicy, file: File) -> str:
+    copies = await tx.instances.of_files([file.id])
+    stores = [copy.store for copy in copies if owing.takes(policy, copy.store)]
+    if stores:
+        return f"it is, or was on purpose removed from, {', '.join(stores)}"
+    return _UNWALKED if _is_yet_to_walk(rule, file) else "nothing is known of why"
+
+
+_UNWALKED: Final = "the back-fill of the rule has not come to it yet"
+
+
+def _is_yet_to_walk(rule: Rule, file: File) -> bool:
+    return rule.backfill_after is not None and rule.backfill_after < file.id

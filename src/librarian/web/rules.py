@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from librarian import replication
+from librarian import owing, replication
 from librarian.catalog.records import Happening
 from librarian.errors import BadName, BadRequest, Conflict, NotFound
 from librarian.names import RuleName
 from librarian.policies import RulePolicy
-from librarian.states import DueState, Role
+from librarian.states import DueState, Role, RuleWay
 from librarian.web import rule_reasons
 from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.wire.rules import RemoveQuery, RuleDescription, RuleList, RuleRemoval, RuleWhy, WhyQuery
@@ -43,7 +43,10 @@ async def put_rule(call: Call[RulePolicy, None]) -> Answer:
     if policy.from_store is not None and policy.from_store not in {store.name for store in site.stores.fixed()}:
         raise BadRequest(f"there is no store {policy.from_store!r}", remedy="See 'store list' for the names.")
     async with site.catalog.begin() as tx:
-        await tx.peers.get(policy.peer)
+        if policy.peer is not None:
+            await tx.peers.get(policy.peer)
+        if policy.copies == "each":
+            await _require_stores(tx, policy)
         known = await tx.rules.find(name)
         if known is not None and known.is_enabled:
             _refuse_of_settings(known)
@@ -51,6 +54,13 @@ async def put_rule(call: Call[RulePolicy, None]) -> Answer:
         answer = describe(await _existing(tx, call))
     _go_on(site)
     return Answer(body=answer)
+
+
+async def _require_stores(tx: Transaction, policy: RulePolicy) -> None:
+    known = await tx.stores.by_name()
+    for name in owing.named_stores(policy):
+        if name not in known:
+            raise NotFound(f"there is no store '{name}'", remedy="See 'store list' and 'drive list' for the names.")
 
 
 async def remove_rule(call: Call[None, RemoveQuery]) -> Answer:
@@ -84,9 +94,9 @@ def describe(rule: Rule) -> RuleDescription:
     return RuleDescription(
         name=rule.name,
         version=rule.version,
-        policy=replication.policy_of(rule),
+        policy=owing.policy_of(rule),
         is_from_settings=rule.is_from_settings,
-        applies=rule.peer_id is not None,
+        applies=rule.peer_id is not None or rule.way is RuleWay.LOCAL,
         is_backfilling=after is not None,
         backfilled=1.0 if after is None else after / max(until, 1),
         created_at=rule.created_at,
@@ -125,7 +135,7 @@ async def _removal(tx: Transaction, rule: Rule, *, is_dry_run: bool) -> RuleRemo
 
 
 def _go_on(site: Site) -> None:
-    for bell in ("backfill", "send"):
+    for bell in ("backfill", "send", "load"):
         site.bells.ring(bell)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from librarian.catalog.copies_due import due_subject, quarantined_subject
+from librarian.catalog.due_totals import due_subject, quarantined_subject
 from librarian.gates import gate_of
 from librarian.timing import utc_now
 from librarian.wire.peers import Traffic

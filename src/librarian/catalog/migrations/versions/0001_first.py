@@ -39,6 +39,7 @@ _ESTIMATES: Final = (
     ("copies_due", "copies_due_by_peer", "100000 20000 1"),
     ("copies_due", "copies_due_by_rule", "100000 20000 1"),
     ("copies_due", "copies_due_stopped", "1000 1 1"),
+    ("copies_due", "copies_due_on_store", "10000 10000 5000 1000 1"),
     ("copies_due", "sqlite_autoindex_copies_due_1", "100000 2 2 1"),
     ("outbox", "outbox_next", "10000 2000 1"),
     ("outbox", "outbox_by_subject", "10000 2000 2 1"),
@@ -345,6 +346,9 @@ def _copies_due() -> None:
         postgresql_where=sa.text("state IN ('blocked', 'quarantined')"))
     op.create_index("copies_due_now", "copies_due", ["rule_id", "next_try_at", "file_id"],
         sqlite_where=sa.text("state = 'due'"), postgresql_where=sa.text("state = 'due'"))
+    op.create_index("copies_due_on_store", "copies_due", ["rule_id", "store_id", "next_try_at", "file_id"],
+        sqlite_where=sa.text("state = 'due' AND store_id > 0"),
+        postgresql_where=sa.text("state = 'due' AND store_id > 0"))
 
 
 def _outgoing_transfers() -> None:

@@ -1,0 +1,64 @@
+"""Filling: which stores are to have copies, and what follows when nothing more goes onto one."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from librarian import owing
+from librarian.catalog.records import Happening
+from librarian.states import DriveState
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from librarian.catalog.loading import Target
+    from librarian.catalog.transaction import Transaction
+    from librarian.catalog.waiting import WaitingRule
+    from librarian.names import StoreName
+    from librarian.stores.base import Capacity
+
+log = logging.getLogger(__name__)
+
+_ACTOR: Final = "load"
+
+
+def wanted(targets: Sequence[Target], waiting: Sequence[WaitingRule], *, loaded: Collection[StoreName]) -> list[Target]:
+    """The stores that a rule in *waiting* asks copies for, and those onto which some were *loaded* lately."""
+    policies = [owing.policy_of(each.rule) for each in waiting]
+    return [
+        target
+        for target in targets
+        if target.name in loaded or any(owing.takes(policy, target.name) for policy in policies)
+    ]
+
+
+def is_past_mark(target: Target, capacity: Capacity) -> bool:
+    """Whether the part of a drive is in use at which it counts as full."""
+    if target.drive is None:
+        return False
+    used = capacity.total_bytes - capacity.free_bytes
+    return used * 1000 >= target.full_at * capacity.total_bytes
+
+
+async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:
+    """Nothing more goes onto *target*: a drive is full, and of another store a person should know."""
+    held = await tx.tallies.of(f"store:{target.name}")
+    on_it = f"{held.files:,} files, {held.bytes:,} bytes are on it"
+    if target.drive is None or held.files == 0:
+        await tx.alerts.raise_alert(
+            f"no-room:{target.name}",
+            message=f"Nothing that is due fits on {target.name}: {why}; {on_it}",
+            remedy=f"Free space on {target.name}, or name other stores in the rule.",
+        )
+        return
+    drive = await tx.drives.find(target.name)
+    if drive is None or not await tx.drives.advance(drive.id, to=DriveState.FULL, who=_ACTOR):
+        return
+    log.info("Drive %s is full: %s", target.name, on_it, extra={"event": "drive-full", "store": target.name})
+    await tx.events.tell([Happening(subject=f"drive:{target.name}", what="full", who=_ACTOR, why=f"{why}; {on_it}")])
+    await tx.alerts.raise_alert(
+        f"drive-full:{target.name}",
+        message=f"Drive {target.name} is full: {why}; {on_it}",
+        remedy=f"Run 'drive seal {target.name} --to PEER', unplug it, and plug in another.",
+    )
