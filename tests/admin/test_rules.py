@@ -50,6 +50,8 @@ def test_every_option_of_a_rule_is_kept(here):
 
     assert json.loads(added.out)["policy"] == {
         "peer": "nersc",
+        "stores": [],
+        "copies": "any",
         "match": ["2026/*", "2027/*"],
         "from_store": None,
         "min_age": "P2D",
