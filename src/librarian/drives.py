@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from librarian import replication
 from librarian.catalog.drives import NewDrive
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, Conflict, LibrarianError, RestoredCatalog
@@ -124,6 +125,7 @@ async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRe
             who=wanted.who,
         )
     )
+    await replication.store_appeared(tx, drive.name)
     told = f"{findings.filesystem}, {findings.size:,} bytes, serial {findings.serial or 'unknown'}"
     why = "; ".join([told, *findings.remarks])
     await tx.events.tell([Happening(subject=subject(drive.name), what="made", who=wanted.who, why=why)])

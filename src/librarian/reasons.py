@@ -6,11 +6,11 @@ Facts in, sentences out; nothing is asked of anybody here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from librarian.gates import gate_of
 from librarian.owing import matches, policy_of
-from librarian.states import Arrival, BatchState, DueState, Intent, Presence, Reach, TransferState
+from librarian.states import Arrival, BatchState, DueState, Intent, Presence, Reach, RuleWay, TransferState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,6 +69,7 @@ def reasons(standing: Standing, *, troubles: Mapping[str, Trouble], most_batches
         for each in standing.remote_instances
     ]
     told += [_due(case) for case in _cases(standing, troubles, most_batches, now)]
+    told += [_loads(due, now) for due in standing.dues if due.way is not RuleWay.NETWORK]
     told += _walks(standing)
     if not told:
         told.append(_nothing())
@@ -139,12 +140,14 @@ def _here(copy: InstanceRecord, now: datetime) -> Reason:
 
 # What is due.
 
+_NO_SOURCE: Final = "cannot be made since {since}: no healthy copy of it is here; it goes on when one is"
+
 
 def _cases(standing: Standing, troubles: Mapping[str, Trouble], most_batches: int, now: datetime) -> Iterator[_Case]:
     peers = {peer.name: peer for peer in standing.peers}
     for due in standing.dues:
         peer = None if due.peer is None else peers.get(due.peer)
-        if peer is None:
+        if peer is None or due.way is not RuleWay.NETWORK:
             continue
         transfer = next((each for each in standing.leaving if each.peer_id == peer.id), None)
         batch = None if transfer is None or transfer.batch_id is None else standing.batches.get(transfer.batch_id)
@@ -170,10 +173,8 @@ def _due(case: _Case) -> Reason:
             told = _sends(case)
         case DueState.AWAITING:
             told = _awaits(case)
-        case DueState.LOADED:
-            told = f"rests on a drive since {_at(due.since)}, until {case.peer.name} says that it holds it"
-        case DueState.BLOCKED:
-            told = f"cannot be made since {_at(due.since)}: no healthy copy of it is here; it goes on when one is"
+        case DueState.LOADED | DueState.BLOCKED:
+            told = _NO_SOURCE.format(since=_at(due.since))
         case DueState.QUARANTINED:
             told = (
                 f"is in quarantine since {_at(due.since)}, after {_tries(due.attempts)}: {due.reason or due.code}; "
@@ -187,6 +188,36 @@ def _due(case: _Case) -> Reason:
         since=due.since,
         sentence=f"The copy at {case.peer.name} that the rule {due.rule} asks for {told}.",
     )
+
+
+def _loads(due: CopyDueRecord, now: datetime) -> Reason:
+    """What becomes of a copy on a store or a drive of ours."""
+    match due.state:
+        case DueState.SENDING:
+            told = f"is being copied, or read back, since {_at(due.since)}"
+        case DueState.LOADED:
+            told = f"rests {due.reason or 'on a drive'} since {_at(due.since)}, until {due.peer} says that it holds it"
+        case DueState.BLOCKED:
+            told = _NO_SOURCE.format(since=_at(due.since))
+        case DueState.DUE | DueState.AWAITING | DueState.QUARANTINED:
+            told = _waits_for_room(due, now)
+        case _:
+            assert_never(due.state)
+    where = due.peer or due.store or ""
+    whose = f"The copy {f'at {due.peer}' if due.peer else f'on {due.store}' if due.store else 'on a store of ours'}"
+    sentence = f"{whose} that the rule {due.rule} asks for {told}."
+    return Reason(place=where, state=due.state.value, since=due.since, sentence=sentence)
+
+
+def _waits_for_room(due: CopyDueRecord, now: datetime) -> str:
+    if due.next_try_at > now and due.code is None:
+        return f"waits until {_at(due.next_try_at)}: the file is younger than the rule asks"
+    if due.next_try_at > now:
+        tries = f", after {_tries(due.attempts)}" if due.attempts else ""
+        return f"is tried again at {_at(due.next_try_at)}{tries}: {due.reason or due.code}"
+    what = "drive" if due.peer else "store"
+    last = f" (last: {due.reason})" if due.reason else ""
+    return f"waits since {_at(due.since)}: it is copied as soon as a {what} of the rule has room for it{last}"
 
 
 def _waits(case: _Case) -> str:
@@ -267,17 +298,16 @@ def _but_away(case: _Case) -> str:
 def _walks(standing: Standing) -> list[Reason]:
     peers = {peer.id: peer.name for peer in standing.peers}
     stores = [each.store for each in standing.instances if each.presence is Presence.PRESENT]
-    return [
-        Reason(
-            place=peers[rule.peer_id],
-            state="unknown",
-            since=rule.created_at,
-            sentence=f"The rule {rule.name} asks for a copy at {peers[rule.peer_id]}; its walk has not come to this "
-            "file yet.",
-        )
-        for rule in standing.walking
-        if rule.peer_id in peers and matches(policy_of(rule), name=standing.name, stores=stores)
-    ]
+    told = []
+    for rule in standing.walking:
+        policy = policy_of(rule)
+        place = " or ".join(policy.stores) if rule.peer_id is None else peers.get(rule.peer_id, "")
+        if not place or not matches(policy, name=standing.name, stores=stores):
+            continue
+        on = "on" if rule.peer_id is None else "at"
+        sentence = f"The rule {rule.name} asks for a copy {on} {place}; its walk has not come to this file yet."
+        told.append(Reason(place=place, state="unknown", since=rule.created_at, sentence=sentence))
+    return told
 
 
 # How instants and numbers are told.

@@ -11,7 +11,7 @@ from librarian.catalog.manifests import Consigned
 from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
 from librarian.drives import subject
-from librarian.errors import Conflict, StoreUnavailable, WrongState
+from librarian.errors import Conflict, StoreUnavailable, Unavailable, WrongState
 from librarian.states import DriveState, Kind
 from librarian.timing import utc_now
 from librarian.wire.manifest import Entry, Head, Sender
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from librarian.catalog.drives import DriveRecord
     from librarian.catalog.manifests import Carried, ManifestRecord
+    from librarian.catalog.transaction import Transaction
     from librarian.names import SiteName, StoreName
     from librarian.site import Site
 
@@ -46,6 +47,7 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
             _refuse_other(drive, known, peer)
             return
         _refuse_unready(drive)
+        await _stop_loading(tx, drive)
         found, own = await tx.peers.get(peer), await tx.site.get()
         await tx.drives.advance(drive.id, to=DriveState.SEALING, who=who)
         await tx.stores.set_open(name, is_open=False)
@@ -76,6 +78,17 @@ def _refuse_other(drive: DriveRecord, known: ManifestRecord, peer: SiteName) -> 
         raise Conflict(
             f"the drive '{drive.name}' is sealed for '{known.peer}'",
             remedy=f"It goes to '{known.peer}'; what is due at '{peer}' needs another drive.",
+        )
+
+
+async def _stop_loading(tx: Transaction, drive: DriveRecord) -> None:
+    """Copies that are on their way onto *drive* are due again: what comes now would not be in its manifest."""
+    await tx.loading.abandon(drive.store_id, reason=f"the drive '{drive.name}' is being sealed")
+    left = await tx.loading.expected_on(drive.store_id)
+    if left:
+        raise Unavailable(
+            f"{left} files are being verified on the drive '{drive.name}' right now",
+            remedy="Try again in a moment; nothing was changed.",
         )
 
 

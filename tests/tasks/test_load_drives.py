@@ -1,1 +1,232 @@
 """Copies onto drives, which are real disks: filled up, pulled out, two at once, and read back from the medium."""
+
+import os
+import threading
+
+import pytest
+
+from librarian import drives, guard
+from librarian.catalog.stopped import Selection
+from librarian.names import SiteName, StoreName
+from librarian.states import DriveState, DueState, Reach
+from librarian.tasks.load import Load
+from librarian.tasks.plug import Plug
+from librarian.timing import plenty_of_time
+from tests.holding import hold
+from tests.loading import assert_sound, dues_of, load, rule, stores_of
+from tests.site_fixtures import opened_site
+from tests.uploading import alerts_of, ingest, story_of
+
+MIB = 1024**2
+ON_THE_DRIVE = ("present", "medium")
+
+
+@pytest.fixture
+async def site(sqlite_url, tmp_path):
+    """A site whose drives these are; no task runs."""
+    async with opened_site(sqlite_url, tmp_path / "chajnantor") as opened:
+        yield opened
+
+
+@pytest.fixture
+def plugged(site, disks, tmp_path):
+    """Makes drives, and gives their disks, plugged in."""
+
+    async def plug(name, *, full_at=1000):
+        disk = disks.new(name)
+        path = disk.plug(tmp_path / f"media-{name}")
+        wanted = drives.Wanted(name=StoreName(name), path=path, full_at=full_at, is_folder=False, who="ana")
+        await drives.initiate(site, wanted)
+        return disk
+
+    return plug
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Does something when a step is passed for the first time, in the thread that passes it."""
+
+    def watch(step, act):
+        seen = []
+
+        def observe(name):
+            if name == step and not seen:
+                seen.append(name)
+                act()
+
+        monkeypatch.setattr(guard, "_on_step", [observe])
+
+    return watch
+
+
+async def record(site, name="A07"):
+    async with site.catalog.read() as tx:
+        return await tx.drives.get(StoreName(name))
+
+
+async def knows_nersc(site):
+    async with site.catalog.begin() as tx:
+        await tx.peers.add(
+            SiteName("nersc"), url="", username="", secret=b"", reach=Reach.PUSH, accepts=[""], entry_points=[]
+        )
+
+
+async def test_a_copy_on_a_drive_counts_when_it_was_read_from_the_medium(site, plugged):
+    await plugged("A07")
+    await hold(site, "a", os.urandom(3 * MIB))
+    await hold(site, "book", {"data": os.urandom(5000), "empty": None})
+
+    await rule(site, "A07")
+    await load(site)
+
+    assert (await stores_of(site, "a"))["A07"] == ON_THE_DRIVE
+    assert (await stores_of(site, "book"))["A07"] == ON_THE_DRIVE
+
+
+async def test_what_is_carried_waits_on_the_drive_for_its_peer(site, plugged):
+    await knows_nersc(site)
+    await hold(site, "a", b"truth")
+    await rule(site, "A*", peer="nersc")
+    await plugged("A07")
+
+    await load(site)
+    (loaded,) = await dues_of(site, "a")
+    await rule(site, "A*", peer="nersc", priority=1)
+    await load(site)
+
+    (again,) = await dues_of(site, "a")
+    assert (loaded.state, loaded.reason) == (again.state, again.reason) == (DueState.LOADED, "on A07")
+    await assert_sound(site, "A07")
+
+
+async def test_a_drive_takes_all_that_fits_and_is_then_full(site, plugged):
+    await plugged("A07")
+    for number in range(9):
+        await hold(site, f"large/{number}", os.urandom(8 * MIB))
+    await rule(site, "A07")
+    await load(site)
+    before = await record(site)
+    await hold(site, "small", os.urandom(1000))
+    await rule(site, "A07", name="more")
+
+    await load(site)
+
+    left = [name for name in range(9) if await dues_of(site, f"large/{name}")]
+    free = os.statvfs(before.path)
+    assert free.f_bavail * free.f_frsize < 8 * MIB
+    assert len(left) == 9 - before.files
+    assert before.state is DriveState.FULL
+    assert set(await stores_of(site, "small")) == {"fast"}
+    assert await alerts_of(site) == ["drive-full:A07"]
+    assert await story_of(site, "drive:A07") == ["made", "plugged in", "full"]
+    await assert_sound(site, "A07")
+
+
+async def test_a_drive_is_full_when_the_part_is_in_use_that_was_asked_for(site, plugged):
+    await plugged("A07", full_at=300)
+    await hold(site, "a", os.urandom(20 * MIB))
+    await rule(site, "A07")
+
+    await load(site)
+
+    assert (await record(site)).state is DriveState.FULL
+    assert await dues_of(site, "a") == ()
+
+
+async def test_the_fullest_drive_that_fits_is_filled_first(site, plugged):
+    await plugged("A07")
+    await plugged("A08")
+    await hold(site, "filler", os.urandom(30 * MIB))
+    await rule(site, "A08", name="filler", match=["filler"])
+    await load(site)
+    await hold(site, "a", os.urandom(9 * MIB))
+    await hold(site, "b", os.urandom(40 * MIB))
+
+    await rule(site, "A0*", match=["a", "b"])
+    await load(site)
+
+    assert set(await stores_of(site, "a")) == {"fast", "A08"}
+    assert set(await stores_of(site, "b")) == {"fast", "A07"}
+
+
+@pytest.mark.parametrize("step", ["row written", "directory made", "half copied", "STAGED"])
+async def test_a_drive_that_is_pulled_out_while_it_is_loaded_goes_on_elsewhere(site, plugged, at_step, tmp_path, step):
+    disk = await plugged("A07")
+    for number in range(4):
+        await hold(site, f"2026/{number}", os.urandom(10 * MIB))
+    await rule(site, "A07")
+    at_step(step, disk.unplug)
+
+    await Load(site).run_pass(plenty_of_time())
+    await ingest(site)
+    await Plug(site).run_pass(plenty_of_time())
+    unplugged = [(await dues_of(site, f"2026/{number}"))[0].state for number in range(4)]
+    disk.plug(tmp_path / "elsewhere")
+    await Plug(site).run_pass(plenty_of_time())
+    async with site.catalog.begin() as tx:
+        await tx.stopped.retry(Selection())
+    await load(site)
+
+    assert set(unplugged) <= {DueState.DUE, DueState.SENDING}
+    assert list((tmp_path / "media-A07").iterdir()) == []
+    assert [(await stores_of(site, f"2026/{number}"))["A07"] for number in range(4)] == [ON_THE_DRIVE] * 4
+    assert (await record(site)).path == str(tmp_path / "elsewhere")
+    await assert_sound(site, "A07")
+
+
+async def test_two_drives_are_loaded_side_by_side(site, plugged, monkeypatch):
+    await plugged("A07")
+    await plugged("A08")
+    await hold(site, "a", os.urandom(MIB))
+    await rule(site, "A07", "A08", copies="each")
+    together = threading.Barrier(2, timeout=60)
+    monkeypatch.setattr(guard, "_on_step", [lambda step: step == "half copied" and together.wait()])
+
+    await Load(site).run_pass(plenty_of_time())
+    monkeypatch.setattr(guard, "_on_step", [])
+    await ingest(site)
+
+    assert not together.broken
+    assert await stores_of(site, "a") == {"fast": ("present", "cache"), "A07": ON_THE_DRIVE, "A08": ON_THE_DRIVE}
+
+
+async def test_one_drive_that_is_pulled_out_is_alone_in_waiting(site, plugged, at_step):
+    disk = await plugged("A07")
+    await plugged("A08")
+    await hold(site, "a", os.urandom(10 * MIB))
+    await rule(site, "A07", "A08", copies="each")
+    at_step("half copied", disk.unplug)
+
+    await load(site)
+
+    assert set(await stores_of(site, "a")) == {"fast", "A08"}
+    (waiting,) = await dues_of(site, "a")
+    # Its bytes came to staging: they are verified when it is back.
+    assert (waiting.store, waiting.state) == ("A07", DueState.SENDING)
+
+
+async def test_a_drive_that_spoils_what_is_written_is_found_out(site, plugged):
+    disk = await plugged("A07")
+    content = os.urandom(4 * MIB)
+    await hold(site, "a", content)
+    await rule(site, "A07")
+    await Load(site).run_pass(plenty_of_time())
+    spoil(disk, content[2 * MIB : 2 * MIB + 4096])
+
+    await ingest(site)
+
+    (due,) = await dues_of(site, "a")
+    assert (due.state, due.code) == (DueState.DUE, "checksum_mismatch")
+    assert await alerts_of(site) == ["bad-write:A07"]
+    assert set(await stores_of(site, "a")) == {"fast"}
+
+
+def spoil(disk, block):
+    """Change *block* on the medium, behind the file system's back."""
+    os.sync()
+    content = disk.image.read_bytes()
+    at = content.index(block)
+    with disk.image.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(4096))
+        os.fsync(file.fileno())

@@ -24,7 +24,7 @@ from librarian.catalog.schema import (
 )
 from librarian.catalog.waiting import WaitingRule, first_due
 from librarian.checksum import Checksum
-from librarian.names import FileId, FileName, PeerId, RuleId, StoreId, StoreName
+from librarian.names import FileId, FileName, PeerId, RuleId, StoreId, StoreName, TransferId
 from librarian.states import Arrival, DriveState, DueState, Kind, RuleWay, TransferState
 from librarian.timing import utc_now
 
@@ -209,19 +209,24 @@ class Loading(Repository):
             {"claimed": rows.pack((each.file_id, each.rule_id, each.store_id) for each in copies)},
         )
 
-    async def staged(self, transfers: Sequence[Incoming]) -> None:
-        """The bytes of these copies are all there, and need no more room; ingest goes on with them."""
+    async def staged(self, transfers: Sequence[Incoming]) -> frozenset[TransferId]:
+        """The bytes of these copies are all there, and need no more room; ingest goes on with those that are returned.
+
+        The others were given up meanwhile.
+        """
         asked = self._table("asked", id=rows.BIGINT)
         now = utc_now()
-        await self._connection.execute(
+        moved = await self._connection.execute(
             update(IncomingRow)
             .where(
                 IncomingRow.id.in_(select(asked.c.id)),
                 rows.one_of(IncomingRow.state, TransferState.INITIATED),
             )
-            .values(state=TransferState.STAGED, reserved=0, progressed_at=now, next_try_at=now),
+            .values(state=TransferState.STAGED, reserved=0, progressed_at=now, next_try_at=now)
+            .returning(IncomingRow.id),
             {"asked": rows.pack((each.id,) for each in transfers)},
         )
+        return frozenset(TransferId(row.id) for row in moved)
 
     async def paid(self, owed: Sequence[Owed]) -> None:
         """These copies rest where they should: on a drive until its peer has confirmed it, or for good."""
@@ -325,6 +330,11 @@ class Loading(Repository):
         cancelled = [incoming_of(row) for row in ended]
         await self._reclaim()
         return cancelled
+
+    async def expected_on(self, store: StoreId) -> int:
+        """How many files are on their way to *store*."""
+        live = select(func.count()).where(IncomingRow.store_id == store, is_live(IncomingRow.state))
+        return int(await self._connection.scalar(live) or 0)
 
     async def _reclaim(self) -> None:
         """Copies that are being made by no transfer are due again."""

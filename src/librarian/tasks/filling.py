@@ -10,12 +10,11 @@ from librarian.catalog.records import Happening
 from librarian.states import DriveState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
 
     from librarian.catalog.loading import Target
     from librarian.catalog.transaction import Transaction
     from librarian.catalog.waiting import WaitingRule
-    from librarian.names import StoreName
     from librarian.stores.base import Capacity
 
 log = logging.getLogger(__name__)
@@ -23,13 +22,13 @@ log = logging.getLogger(__name__)
 _ACTOR: Final = "load"
 
 
-def wanted(targets: Sequence[Target], waiting: Sequence[WaitingRule], *, loaded: Collection[StoreName]) -> list[Target]:
-    """The stores that a rule in *waiting* asks copies for, and those onto which some were *loaded* lately."""
+def wanted(targets: Sequence[Target], waiting: Sequence[WaitingRule], *, with_drives: bool) -> list[Target]:
+    """The stores that a rule in *waiting* asks copies for, and all drives where those are to be looked at."""
     policies = [owing.policy_of(each.rule) for each in waiting]
     return [
         target
         for target in targets
-        if target.name in loaded or any(owing.takes(policy, target.name) for policy in policies)
+        if (with_drives and target.drive is not None) or any(owing.takes(policy, target.name) for policy in policies)
     ]
 
 

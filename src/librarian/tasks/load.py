@@ -54,6 +54,8 @@ class Made:
     """What became of copies: in staging, or why not. Those that are in neither were not begun."""
 
     staged: list[Copy] = field(default_factory=list)
+    #: In staging, but given up meanwhile.
+    unwanted: list[Copy] = field(default_factory=list)
     failed: list[tuple[Copy, LibrarianError]] = field(default_factory=list)
 
 
@@ -92,8 +94,8 @@ class Load(Task[Lading, Made]):
         self._turns = 0
         #: Until when (monotonic) stores rest on which nothing fits.
         self._cramped: dict[StoreName, float] = {}
-        #: Drives that were loaded since they were last seen not to be full.
-        self._loaded: set[StoreName] = set()
+        #: Drives may have become full since they were looked at.
+        self._may_be_full = True
         #: The last plan settled something: there may be more to claim.
         self._has_settled = False
         #: What the next plan is made from; sampling a store is no work for a transaction.
@@ -155,7 +157,7 @@ class Load(Task[Lading, Made]):
         async with self.site.catalog.read() as tx:
             waiting = await tx.loading.rules(now)
             targets = await tx.loading.targets()
-        wanted = filling.wanted(targets, waiting, loaded=self._loaded)
+        wanted = filling.wanted(targets, waiting, with_drives=self._may_be_full)
         usable = {each.name: each for each in wanted if self._is_usable(each)}
         rooms = await room.sample_of([self.site.stores.lookup(name) for name in usable])
         return _View(now=now, waiting=waiting, targets=targets, usable=usable, rooms=rooms)
@@ -203,12 +205,12 @@ class Load(Task[Lading, Made]):
 
     async def _tell_past_mark(self, tx: Transaction, view: _View) -> set[StoreName]:
         full: set[StoreName] = set()
+        self._may_be_full = False
         for each in view.rooms:
             target = view.usable[each.store]
-            if each.capacity is None or target.is_expecting or each.store in self._lanes:
-                continue
-            self._loaded.discard(each.store)
-            if filling.is_past_mark(target, each.capacity):
+            if target.is_expecting or each.store in self._lanes:
+                self._may_be_full = True
+            elif each.capacity is not None and filling.is_past_mark(target, each.capacity):
                 full.add(each.store)
                 await filling.tell_full(tx, target, why=f"{target.full_at / 10:g} % of it are in use")
         return full
@@ -239,7 +241,8 @@ class Load(Task[Lading, Made]):
 
     async def record(self, tx: Transaction, plan: Lading, result: Made) -> None:
         """Hand what is there to ingest; what is not there is due again, and a bad source is none until it was read."""
-        await tx.loading.staged([copy.transfer for copy in result.staged])
+        moved = await tx.loading.staged([copy.transfer for copy in result.staged])
+        result.unwanted = [copy for copy in result.staged if copy.transfer.id not in moved]
         bad = [(copy, error) for copy, error in result.failed if not isinstance(error, Unavailable)]
         await tx.claims.fail(
             [Failure(id=copy.transfer.id, code=error.code, reason=error.message) for copy, error in bad]
@@ -282,7 +285,7 @@ class Load(Task[Lading, Made]):
         """Act and record; then wake whoever goes on, and clear what is left of what failed."""
         made = await super().carry_out(plan)
         guard.step("STAGED")
-        self._loaded.add(plan.target)
+        self._may_be_full = True
         for copy, error in made.failed:
             log.warning("Cannot copy %s onto %s: %s", copy.due.name, plan.target, error)
             if isinstance(error, NoRoom):
@@ -293,7 +296,8 @@ class Load(Task[Lading, Made]):
             self.site.bells.ring(intake.INGEST_BELL)
         if any(isinstance(error, SourceBad) for _, error in made.failed):
             self.site.bells.ring("reread")
-        await intake.clear(self.site, [copy.transfer for copy, _ in made.failed])
+        leftover = [*made.unwanted, *(copy for copy, _ in made.failed)]
+        await intake.clear(self.site, [copy.transfer for copy in leftover])
         return made
 
     async def give_up(self, tx: Transaction, plan: Lading, error: Exception) -> None:
