@@ -24,9 +24,8 @@ LAYERS = {
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
     **dict.fromkeys(("gates", "outcomes", "owing", "reasons", "notifying"), 3),
     "site": 4,
-    **dict.fromkeys(
-        ("room", "openings", "intake", "verdicts", "notices", "steering", "drives", "sealing", "inspecting"), 5
-    ),
+    **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "steering"), 5),
+    **dict.fromkeys(("drives", "sealing", "inspecting", "journeys"), 5),
     **dict.fromkeys(("hearing", "pairing", "joining", "rotation", "checkup", "probing"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),

@@ -1,4 +1,4 @@
-"""Sizes and spans as people write them: ``20 TiB``, ``2 days``."""
+"""Sizes and spans as people write and read them: ``20 TiB``, ``2 days``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,9 @@ _UNITS: Final = {
     "day": "days",
     "week": "weeks",
 }
+#: As they are read.
+_SIZE_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
+_SPANS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 def parse_size(value: object) -> object:
@@ -50,3 +53,25 @@ def parse_span(value: object) -> object:
 
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[timedelta, BeforeValidator(parse_span)]
+
+
+def size_text(size: float) -> str:
+    """*size* in bytes as people read it: ``1.5 GB`` (decimal, three digits)."""
+    for unit in _SIZE_UNITS:
+        if size < 999.5 or unit == _SIZE_UNITS[-1]:
+            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.3g} {unit}"
+        size /= 1000
+    raise AssertionError("the last unit takes every size")
+
+
+def span_text(seconds: float) -> str:
+    """A span as people read it, in its two largest units: ``3 d 2 h``."""
+    left = int(seconds)
+    parts: list[str] = []
+    for unit, size in _SPANS.items():
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2]) or "0 s"

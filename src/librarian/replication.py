@@ -6,13 +6,13 @@ Called within the transaction that records the arrival, after the File and Insta
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from librarian import owing
 from librarian.catalog.outbox import Note
-from librarian.catalog.records import Happening
+from librarian.catalog.records import Happening, Tally
 from librarian.names import FileId, RuleName
 from librarian.states import RuleWay
 from librarian.timing import utc_now
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
-    from librarian.names import FileName, PeerId, StoreName
+    from librarian.names import FileName, PeerId, RuleId, StoreName
     from librarian.policies import RulePolicy
     from librarian.states import Kind
 
@@ -122,16 +122,27 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
         return False
     now = utc_now()
     beside = await tx.instances.healthy(list(returned)) if returned else {}
-    owed = await tx.copies_due.owe(
-        [
-            due
-            for arrival in arrivals
-            for due in _dues_of(arrival, rules, stores={arrival.store, *beside.get(arrival.file_id, ())}, now=now)
-        ]
-    )
+    dues = [
+        due
+        for arrival in arrivals
+        for due in _dues_of(arrival, rules, stores={arrival.store, *beside.get(arrival.file_id, ())}, now=now)
+    ]
+    owed = await tx.copies_due.owe(dues)
+    new = {arrival.file_id for arrival in arrivals if arrival.is_new}
+    await _count(tx, [due for due in dues if due.way is RuleWay.CARRIED and due.file_id in new], now=now)
     if returned:
         await tx.stopped.unblock(list(returned))
     return owed > 0 or bool(returned)
+
+
+async def _count(tx: Transaction, carried: Sequence[NewDue], *, now: datetime) -> None:
+    """New files came that are to go onto drives: how many drives that takes is seen from what comes each day."""
+    files: Counter[RuleId] = Counter()
+    size: Counter[RuleId] = Counter()
+    for due in carried:
+        files[due.rule_id] += 1
+        size[due.rule_id] += due.size
+    await tx.arrivals.add({rule: Tally(files=files[rule], bytes=size[rule]) for rule in files}, at=now)
 
 
 async def arrivals_failed(tx: Transaction, failures: Sequence[Unarrived]) -> None:

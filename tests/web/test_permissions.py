@@ -32,6 +32,8 @@ PERMITTED = {
     "POST /api/v1/stores/{name}/open": ADMIN,
     "POST /api/v1/stores/{name}/close": ADMIN,
     "GET /api/v1/drives": READERS,
+    "GET /api/v1/status/drives": READERS,
+    "GET /drives": READERS,
     "POST /api/v1/drives": ADMIN,
     "GET /api/v1/drives/{name}": READERS,
     "POST /api/v1/drives/{name}/attach": ADMIN,

@@ -13,6 +13,7 @@ from librarian.admin import (
     database,
     drives,
     globus,
+    journeys,
     notices,
     notifications,
     peers,
@@ -51,6 +52,7 @@ for name, part in {
     "transfer": transfers.app,
 }.items():
     app.add_typer(part, name=name)
+drives.app.command("status")(journeys.status)
 app.command("why")(why.why)
 
 

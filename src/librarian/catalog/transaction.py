@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from librarian.catalog.accounts import Accounts
 from librarian.catalog.alerts import Alerts
+from librarian.catalog.arrivals import Arrivals
 from librarian.catalog.batches import Batches
 from librarian.catalog.claims import Claims
 from librarian.catalog.copies_due import CopiesDue
@@ -179,6 +180,11 @@ class Transaction:
     def events(self) -> Events:
         """The story of everything."""
         return Events(self._connection, self._dialect)
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """What came for rules, by day."""
+        return Arrivals(self._connection, self._dialect)
 
     @cached_property
     def tallies(self) -> Tallies:

@@ -34,6 +34,8 @@ from rich.table import Table
 from librarian.cli import streams
 from librarian.client.progress import OnProgress, Phase, Progress
 from librarian.errors import Bug, LibrarianError
+from librarian.quantities import size_text as size_text
+from librarian.quantities import span_text as span_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -47,32 +49,8 @@ T = TypeVar("T")
 
 #: Seconds between two lines about progress where there is no terminal.
 LINE_INTERVAL: Final = 10.0
-_SPANS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
-
-
-def size_text(size: float) -> str:
-    """*size* in bytes as people read it: ``1.5 GB`` (decimal, three digits)."""
-    for unit in _UNITS:
-        if size < 999.5 or unit == _UNITS[-1]:
-            return f"{size:.0f} {unit}" if unit == "B" or size >= 99.95 else f"{size:.3g} {unit}"
-        size /= 1000
-    raise Bug("unreachable: the last unit takes every size")
-
-
-def span_text(seconds: float) -> str:
-    """A span as people read it, in its two largest units: ``3 d 2 h``."""
-    left = int(seconds)
-    parts: list[str] = []
-    for unit, size in _SPANS.items():
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count} {unit}")
-        elif parts:
-            break
-    return " ".join(parts[:2]) or "0 s"
 
 
 def instant_text(instant: datetime) -> str:

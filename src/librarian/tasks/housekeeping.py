@@ -101,6 +101,7 @@ class Housekeeping(Task[Chores, Done]):
                 return Chores(ended=ended)
         if self._surveyed_at is None or time.monotonic() - self._surveyed_at > SURVEY_EVERY.total_seconds():
             self._surveyed_at = time.monotonic()
+            await tx.arrivals.forget(at=utc_now())
             known = await tx.claims.staged_tokens()
             return Chores(known=known, keeps_quarantine=await _is_restored(tx))
         return None

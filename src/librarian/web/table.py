@@ -18,6 +18,7 @@ from librarian.web import (
     inbox,
     notifications,
     outbox,
+    pages,
     pairing,
     peers,
     rules,
@@ -56,5 +57,6 @@ ALL_ROUTES: Final[tuple[Route, ...]] = (
     *why.ROUTES,
     *inbox.ROUTES,
     *clones.ROUTES,
+    *pages.ROUTES,
     *docs.ROUTES,
 )
