@@ -57,7 +57,8 @@ SELECT id, :rule, :peer, size, 'loaded', created_at, created_at, created_at FROM
 _SEALED: Final = """
 INSERT INTO manifests (uuid, drive_id, round, peer_id, head, files, bytes, confirmed_files, confirmed_bytes,
                        sealed_at, sealed_by)
-SELECT stores.uuid, drives.id, 1, :peer, '{}', :each, :each, :each / 2, :each / 2, drives.since, 'ana'
+SELECT stores.uuid, drives.id, 1, :peer, '{}', CAST(:each AS BIGINT), CAST(:each AS BIGINT), CAST(:each AS BIGINT) / 2,
+       CAST(:each AS BIGINT) / 2, drives.since, 'ana'
 FROM drives JOIN stores ON stores.id = drives.store_id
 """
 
@@ -115,9 +116,9 @@ async def measure(database: str, folder: Path, *, files: int, rounds: int) -> di
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        login = aiohttp.BasicAuth("admin", password or "")
+        login = {"Authorization": aiohttp.encode_basic_auth("admin", password or "")}
         times: dict[str, list[float]] = {path: [] for path in PATHS}
-        async with aiohttp.ClientSession(auth=login, raise_for_status=True) as session:
+        async with aiohttp.ClientSession(headers=login, raise_for_status=True) as session:
             for path in PATHS * (rounds + 1):
                 started = time.perf_counter()
                 async with session.get(url + path) as answer:
