@@ -1,11 +1,12 @@
 """Ingest: what is staged is verified, published and recorded once, whatever happens on the way."""
 
+import asyncio
 import os
 from datetime import timedelta
 
 import pytest
 
-from librarian import intake
+from librarian import guard, intake
 from librarian.catalog.claims import Claims
 from librarian.checksum import Algorithm, unpack_members
 from librarian.errors import Bug, DatabaseUnavailable, NameHeld
@@ -354,3 +355,25 @@ async def _lose(site, file_id):
         await tx._connection.execute(
             update(InstanceRow).where(InstanceRow.file_id == file_id).values(presence=Presence.MISSING)
         )
+
+
+async def test_what_is_staged_while_its_lane_is_busy_is_taken_up_when_that_is_free(site, monkeypatch):
+    loop, seen = asyncio.get_running_loop(), []
+
+    async def bring_another():
+        await committed(site, "second", b"more")
+        # Its bell is heard, and the look that follows finds the lane busy.
+        async with site.catalog.begin():
+            await asyncio.sleep(0)
+
+    def observe(step):
+        if step == "first barrier" and not seen:
+            seen.append(asyncio.run_coroutine_threadsafe(bring_another(), loop).result(60))
+
+    monkeypatch.setattr(guard, "_on_step", [observe])
+    await committed(site, "first", b"truth")
+
+    await ingest(site)
+
+    assert len(seen) == 1
+    assert await story_of(site, "second") == ["ingested"]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import Integer, and_, cast, delete, exists, func, literal_column, or_, select, update
+from sqlalchemy import Integer, and_, cast, delete, exists, func, literal_column, or_, select, tuple_, union_all, update
 
 from librarian.catalog import due_totals, rows
 from librarian.catalog.columns import to_micros
 from librarian.catalog.incoming_rows import INCOMING_COLUMNS, STORE_NAME, incoming_of, is_live
+from librarian.catalog.records import Tally
 from librarian.catalog.repository import Repository
 from librarian.catalog.rules import RULE_COLUMNS, rule_of
 from librarian.catalog.schema import (
@@ -55,8 +56,8 @@ class Target:
     full_at: int
     #: The peer that it is sealed for in this round.
     bound_for: PeerId | None
-    #: Something is on its way there.
-    is_expecting: bool
+    #: What is on its way there.
+    expected: Tally
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,12 @@ class Loading(Repository):
 
     async def targets(self) -> tuple[Target, ...]:
         """Every store, by name."""
-        expects = exists().where(IncomingRow.store_id == StoreRow.id, is_live(IncomingRow.state))
+        expected = (
+            select(IncomingRow.store_id, func.count().label("files"), func.sum(IncomingRow.size).label("bytes"))
+            .where(is_live(IncomingRow.state))
+            .group_by(IncomingRow.store_id)
+            .subquery()
+        )
         found = await self._connection.execute(
             select(
                 StoreRow.id,
@@ -123,8 +129,10 @@ class Loading(Repository):
                 DriveRow.size,
                 DriveRow.full_at,
                 ManifestRow.peer_id,
-                expects.label("is_expecting"),
+                func.coalesce(expected.c.files, literal_column("0")).label("expected_files"),
+                func.coalesce(expected.c.bytes, literal_column("0")).label("expected_bytes"),
             )
+            .outerjoin(expected, expected.c.store_id == StoreRow.id)
             .outerjoin(DriveRow, DriveRow.store_id == StoreRow.id)
             .outerjoin(ManifestRow, and_(ManifestRow.drive_id == DriveRow.id, ManifestRow.round == DriveRow.round))
             .order_by(StoreRow.name)
@@ -138,7 +146,7 @@ class Loading(Repository):
                 size=row.size or 0,
                 full_at=row.full_at or 0,
                 bound_for=None if row.peer_id is None else PeerId(row.peer_id),
-                is_expecting=bool(row.is_expecting),
+                expected=Tally(files=int(row.expected_files), bytes=int(row.expected_bytes)),
             )
             for row in found
         )
@@ -249,9 +257,15 @@ class Loading(Repository):
             packed,
         )
         await self._count(loaded, sign=-1)
-        is_paid = exists(select(paid.c.file_id).where(*_is(paid)).correlate(CopyDueRow))
+        # The files lead SQLite to the index, which it does not use for whole keys.
+        anywhere = select(paid.c.file_id, paid.c.rule_id, literal_column("0"))
+        there = select(paid.c.file_id, paid.c.rule_id, StoreRow.id).join(StoreRow, StoreRow.name == paid.c.store)
+        key = tuple_(CopyDueRow.file_id, CopyDueRow.rule_id, CopyDueRow.store_id)
+        is_paid = key.in_(union_all(anywhere, there))
+        is_of_these = CopyDueRow.file_id.in_(select(paid.c.file_id))
         gone = await self._connection.execute(
-            delete(CopyDueRow).where(is_paid, ~is_carried).returning(CopyDueRow.rule_id, CopyDueRow.size), packed
+            delete(CopyDueRow).where(is_of_these, is_paid, ~is_carried).returning(CopyDueRow.rule_id, CopyDueRow.size),
+            packed,
         )
         await self._count(gone, sign=-1)
 

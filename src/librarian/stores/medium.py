@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from librarian import checksum
+from librarian import checksum, guard
 from librarian.errors import LibrarianError
 from librarian.stores import parts, syscalls
 from librarian.stores.base import Barrier
@@ -77,6 +77,7 @@ def measure(here: Ground, payload: Path, algorithm: Algorithm) -> Measured | Non
     """Measure *payload* past the page cache; see ``Store.measure_directly``."""
     with suppress(_NotDirectly), _DirectReader(algorithm, here) as reader:
         status = checksum.look_at(payload)
+        guard.step("half hashed")
         if stat.S_ISREG(status.st_mode):
             digest = reader.digest(checksum.Seen.of(str(payload), status), str(payload))
             return checksum.measured_file(status.st_size, algorithm, digest)

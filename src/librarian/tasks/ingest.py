@@ -62,6 +62,8 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         self._owes = False
         #: The last look at the catalog left something behind, or a bell rang since.
         self._has_more = True
+        #: The last look left out what busy lanes will take up: whoever ends looks again.
+        self._was_partial = False
 
     async def plan(self, tx: Transaction) -> Claim | None:
         """Claim one batch."""
@@ -74,6 +76,7 @@ class Ingest(Task[Claim, "list[Outcome]"]):
         candidates = await tx.claims.candidates(
             now=utc_now(), limit=limit, except_for=dealing.closed(self._running, [store.name for store in stores])
         )
+        self._was_partial = bool(self._running)
         batches = dealing.deal(candidates, busy=self._running, policy=self.policy)[:most]
         claimed = {
             transfer.id: transfer
@@ -104,6 +107,7 @@ class Ingest(Task[Claim, "list[Outcome]"]):
                     ended = self._running.pop(lane)
                     failure = failure or ended.exception()
                     rounds += 1
+                    self._has_more = self._has_more or self._was_partial
         finally:
             await self._stop_lanes()
         if failure is not None:

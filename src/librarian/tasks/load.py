@@ -22,7 +22,7 @@ from librarian.stores.base import Bringing
 from librarian.tasks import filling
 from librarian.tasks.base import Cadence, Task
 from librarian.tasks.choosing import room_for
-from librarian.tasks.claiming import Claimer, Copy, Lading
+from librarian.tasks.claiming import BATCH_BYTES, BATCH_FILES, Claimer, Copy, Lading
 from librarian.tasks.dealing import BEYOND
 from librarian.timing import retry_delay, utc_now
 
@@ -43,6 +43,11 @@ log = logging.getLogger(__name__)
 #: What one trip to the threads of a store copies: small files together, large ones one by one.
 SLICE_FILES: Final = 256
 SLICE_BYTES: Final = 64 * MIB
+#: Of bad copies on one store that are found together no more are told one by one.
+MOST_TOLD: Final = 10
+#: While so much is on its way to a store, nothing more is begun.
+MOST_FILES: Final = 2 * BATCH_FILES
+MOST_BYTES: Final = 4 * BATCH_BYTES
 #: A store on which nothing fits is looked at again after this long.
 CRAMPED_FOR: Final = timedelta(minutes=1)
 #: And so long nothing so large is tried on one that had less room than it said.
@@ -165,6 +170,9 @@ class Load(Task[Lading, Made]):
     def _is_usable(self, target: Target) -> bool:
         if not target.is_open or target.drive not in (None, DriveState.LOADING):
             return False
+        # Ingest keeps up, or what is on its way to a drive that is pulled out would have no bound.
+        if target.expected.files >= MOST_FILES or target.expected.bytes >= MOST_BYTES:
+            return False
         return target.name in self.site.stores and self.site.stores.lookup(target.name).problem is None
 
     async def _claim(self, tx: Transaction, view: _View, *, most: int | None = None) -> list[Lading]:
@@ -198,7 +206,7 @@ class Load(Task[Lading, Made]):
         self._has_settled = claimer.has_settled
         for name in claimer.cramped:
             # What is still on its way there counts twice, as promised and as written: wait and see.
-            if not view.usable[name].is_expecting:
+            if not view.usable[name].expected.files:
                 self._cramped[name] = time.monotonic() + CRAMPED_FOR.total_seconds()
                 await filling.tell_full(tx, view.usable[name], why="nothing that is due fits any more")
         return claims
@@ -208,7 +216,7 @@ class Load(Task[Lading, Made]):
         self._may_be_full = False
         for each in view.rooms:
             target = view.usable[each.store]
-            if target.is_expecting or each.store in self._lanes:
+            if target.expected.files or each.store in self._lanes:
                 self._may_be_full = True
             elif each.capacity is not None and filling.is_past_mark(target, each.capacity):
                 full.add(each.store)
@@ -274,11 +282,17 @@ class Load(Task[Lading, Made]):
                     for copy, error in found
                 ]
             )
-            for copy, error in found:
+            for copy, error in found[:MOST_TOLD]:
                 await tx.alerts.raise_alert(
                     outcomes.suspect_cause(copy.due.name),
                     message=f"A copy of {copy.due.name} on {source} did not read as it should: {error.message}.",
                     remedy=error.remedy,
+                )
+            if len(found) > MOST_TOLD:
+                await tx.alerts.raise_alert(
+                    f"store-doubted:{source}",
+                    message=f"{len(found):,} copies on {source} did not read as they should, one after another.",
+                    remedy=f"Look at the disk behind {source}, and whether the right one is mounted there.",
                 )
 
     async def carry_out(self, plan: Lading) -> Made:
@@ -286,8 +300,11 @@ class Load(Task[Lading, Made]):
         made = await super().carry_out(plan)
         guard.step("STAGED")
         self._may_be_full = True
+        if made.failed:
+            first, why = made.failed[0]
+            some = first.due.name if len(made.failed) == 1 else f"{len(made.failed):,} files, {first.due.name} first,"
+            log.warning("Cannot copy %s onto %s: %s", some, plan.target, why)
         for copy, error in made.failed:
-            log.warning("Cannot copy %s onto %s: %s", copy.due.name, plan.target, error)
             if isinstance(error, NoRoom):
                 known = self._ceilings.get(plan.target, _Ceiling(bytes=BEYOND, until=0.0))
                 lower = min(known.bytes, room_for(copy.due) - 1)
