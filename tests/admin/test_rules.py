@@ -95,3 +95,13 @@ def test_what_the_caller_got_wrong_is_told(here, arguments, words):
 
     assert (refused.code, refused.out) == (2, "")
     assert words in refused.err
+
+
+def test_rules_onto_stores_and_drives_are_told_apart(here):
+    copied = here("rule", "add", "second", "--store", "slow", "--store", "spare")
+    carried = here("rule", "add", "post", "--to", "nersc", "--drive", "A*")
+    refused = here("rule", "add", "odd", "--drive", "A*")
+
+    assert copied.out == "The rule 'second' copies * to any of slow spare.\n"
+    assert carried.out == "The rule 'post' carries * to nersc on A*.\n"
+    assert (refused.code, "--to PEER --drive GLOB" in refused.err) == (2, True)

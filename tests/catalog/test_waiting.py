@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy import event, text
 
-from librarian.names import PeerId, RuleId
+from librarian.catalog.loading import ANY_STORE, Owed
+from librarian.names import FileId, PeerId, RuleId, StoreId, StoreName
 from librarian.timing import utc_now
 
 
@@ -15,7 +16,7 @@ async def plan_of(site):
     event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: statements.append((given[2], given[3])))
 
     async def explain(look):
-        async with site.catalog.read() as tx:
+        async with site.catalog.begin() as tx:
             statements.clear()
             await look(tx)
             statement, values = statements[-1]
@@ -37,11 +38,31 @@ async def plan_of(site):
         lambda tx: tx.waiting.rules(PeerId(1), now=utc_now()),
         lambda tx: tx.waiting.sample(RuleId(1), now=utc_now(), limit=10),
         lambda tx: tx.waiting.candidates(RuleId(1), now=utc_now(), limit=10),
+        lambda tx: tx.loading.rules(utc_now()),
+        lambda tx: tx.loading.candidates(RuleId(1), store=ANY_STORE, now=utc_now(), largest=10, limit=10),
     ],
-    ids=["peers", "rules", "sample", "candidates"],
+    ids=["peers", "rules", "sample", "candidates", "rules to load", "copies to load"],
 )
 async def test_what_waits_is_found_in_the_index_of_what_is_due(plan_of, look):
     plan = await plan_of(look)
 
     assert "copies_due_now" in plan
     assert "ORDER BY" not in plan
+
+
+async def test_copies_for_one_store_are_found_past_those_for_another(plan_of):
+    plan = await plan_of(
+        lambda tx: tx.loading.candidates(RuleId(1), store=StoreId(2), now=utc_now(), largest=10, limit=10)
+    )
+
+    assert "copies_due_on_store" in plan
+    assert "ORDER BY" not in plan
+
+
+async def test_what_was_loaded_is_found_by_its_file(plan_of):
+    plan = await plan_of(
+        lambda tx: tx.loading.paid([Owed(file_id=FileId(1), rule_id=RuleId(1), store=StoreName("A07"))])
+    )
+
+    assert "SCAN copies_due" not in plan
+    assert "Seq Scan on copies_due" not in plan

@@ -1,5 +1,6 @@
 """Copies onto drives, which are real disks: filled up, pulled out, two at once, and read back from the medium."""
 
+import contextlib
 import os
 import threading
 
@@ -230,3 +231,41 @@ def spoil(disk, block):
         file.seek(at)
         file.write(bytes(4096))
         os.fsync(file.fileno())
+
+
+async def test_a_disk_that_fills_up_meanwhile_takes_nothing_half(site, plugged, at_step, tmp_path):
+    await plugged("A07")
+    await hold(site, "a", os.urandom(8 * MIB))
+    await rule(site, "A07")
+    filler = tmp_path / "media-A07" / ".librarian-filler"
+    at_step("directory made", lambda: fill(filler))
+
+    await load(site)
+    (refused,) = await dues_of(site, "a")
+    filler.unlink()
+    await assert_sound(site, "A07")
+    await load(site)
+
+    assert (refused.state, refused.code, refused.attempts) == (DueState.DUE, "no_room", 0)
+    assert (await stores_of(site, "a"))["A07"] == ON_THE_DRIVE
+
+
+def fill(path):
+    """Leave no byte free."""
+    with contextlib.suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(MIB)):
+            pass
+
+
+async def test_room_is_promised_before_anything_is_written(site, plugged):
+    await plugged("A07")
+    await hold(site, "a", os.urandom(8 * MIB))
+    await rule(site, "A07")
+    loading = Load(site)
+    loading._view = await loading._look()
+
+    async with site.catalog.begin() as tx:
+        await loading.plan(tx)
+        (shelf,) = await tx.incoming.shelves("drive")
+
+    assert shelf.reserved >= 8 * MIB

@@ -223,3 +223,42 @@ async def test_a_file_that_is_not_here_is_not_explained(live):
     missing = await live.call("GET", "/api/v1/rules/nights/why?file=2026/none")
 
     assert (missing.status, missing.json["message"]) == (404, "no file is called '2026/none'")
+
+
+async def test_a_rule_onto_stores_of_ours_is_made_explained_and_removed(live):
+    await has_files(live, "a")
+    made = await live.call("PUT", "/api/v1/rules/second", body={"stores": ["s*"]})
+    await walk(live)
+
+    why = await live.call("GET", "/api/v1/rules/second/why?file=a")
+    story = await live.call("GET", "/api/v1/why/a")
+    removed = await live.call("DELETE", "/api/v1/rules/second")
+
+    assert (made.json["applies"], made.json["policy"]["stores"], made.json["policy"]["peer"]) == (True, ["s*"], None)
+    assert (why.json["obstacles"], why.json["ways"]) == ([], [])
+    assert [(group["state"], group["files"]) for group in why.json["due"]] == [("due", 1)]
+    (due,) = [copy for copy in story.json["copies"] if copy["state"] == "due"]
+    assert due["sentence"].startswith("The copy on a store of ours that the rule second asks for waits since ")
+    assert removed.json["waived_files"] == 1
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        {},
+        {"stores": ["A*"], "copies": "each"},
+        {"peer": "nersc", "stores": ["A07"], "copies": "each"},
+        {"stores": ["A07"], "engines": ["http"]},
+    ],
+    ids=["nowhere", "each of a pattern", "each for a peer", "by an engine"],
+)
+async def test_a_rule_that_means_nothing_is_refused(live, policy):
+    refused = await live.call("PUT", "/api/v1/rules/odd", body=policy)
+
+    assert refused.status == 400
+
+
+async def test_a_copy_on_each_store_is_not_asked_of_a_store_that_nobody_knows(live):
+    refused = await live.call("PUT", "/api/v1/rules/odd", body={"stores": ["A07"], "copies": "each"})
+
+    assert (refused.status, refused.json["code"]) == (404, "not_found")
