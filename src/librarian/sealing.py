@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 import uuid
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from librarian import guard, manifest, pairing
+from librarian import guard, pairing
 from librarian.catalog.manifests import Consigned
 from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
 from librarian.drives import subject
 from librarian.errors import Conflict, StoreUnavailable, Unavailable, WrongState
-from librarian.states import DriveState, Kind
+from librarian.states import DriveState
 from librarian.timing import utc_now
-from librarian.wire.manifest import Entry, Head, Sender
+from librarian.wire.manifest import Head, Sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 #: Parts that are read from the catalog at once.
 PARTS: Final = 16
 _PACK_LEVEL: Final = 1
+_KEYS: Final = ("name", "kind", "size", "checksum", "uploader", "origin")
+_ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> None:
@@ -105,27 +109,35 @@ def _refuse_unready(drive: DriveRecord) -> None:
 
 def listed(carried: Iterable[Carried]) -> tuple[bytes, tuple[Consigned, ...]]:
     """The lines for what a drive carries, compressed, and the transfers that they speak of. It takes a while."""
-    lines: list[bytes] = []
-    consigned: list[Consigned] = []
-    for each in carried:
-        file, name = each.file, str(uuid.uuid4())
-        # Not checked once more: every value was when it came in, and there are a hundred thousand.
-        entry = Entry.model_construct(
-            uuid=name,
-            name=file.name,
-            kind="book" if file.kind is Kind.BOOK else "file",
-            size=file.size,
-            checksum=file.checksum,
-            uploader=file.uploader,
-            origin=file.origin,
-            created_at=file.created_at,
-            members=None
-            if each.listing is None
-            else tuple((member.path, member.size, member.hex) for member in unpack_members(each.listing)),
+    files = tuple(carried)
+    uuids = _mint(len(files))
+    lines: list[str] = []
+    # Not by the model, which would check once more what was checked when it came in: there may be a million.
+    for name, each in zip(uuids, files, strict=True):
+        entry = {"uuid": name, **dict(zip(_KEYS, each[1:7], strict=True)), "created_at": each.created_at.isoformat()}
+        if each.listing is not None:
+            entry["members"] = [(member.path, member.size, member.hex) for member in unpack_members(each.listing)]
+        lines.append(_ENCODE(entry))
+    lines.append("")
+    consigned = tuple(Consigned(name, each.file_id, each.size) for name, each in zip(uuids, files, strict=True))
+    return zlib.compress("\n".join(lines).encode(), _PACK_LEVEL), consigned
+
+
+def _mint(count: int) -> list[str]:
+    """Random UUIDs of version 4, at a fifth of what ``uuid.uuid4`` takes for each."""
+    raw = secrets.token_bytes(16 * count).hex()
+    return [
+        "-".join(
+            (
+                raw[at : at + 8],
+                raw[at + 8 : at + 12],
+                f"4{raw[at + 13 : at + 16]}",
+                f"a{raw[at + 17 : at + 20]}",
+                raw[at + 20 : at + 32],
+            )
         )
-        lines.append(manifest.line(entry))
-        consigned.append(Consigned(uuid=name, file_id=file.id, size=file.size))
-    return zlib.compress(b"".join(lines), _PACK_LEVEL), tuple(consigned)
+        for at in range(0, 32 * count, 32)
+    ]
 
 
 async def exported(site: Site, record: ManifestRecord) -> AsyncIterator[bytes]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import exists, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
 from librarian.catalog.columns import to_micros
-from librarian.catalog.files import FILE_COLUMNS, file_of
+from librarian.catalog.files import FILE_COLUMNS
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import (
     DriveRow,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from librarian.catalog.drives import DriveId, DriveRecord
-    from librarian.catalog.records import File
 
 _COLUMNS = (
     ManifestRow.id,
@@ -77,16 +76,21 @@ class ManifestRecord:
     sealed_by: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Carried:
-    """A file that a drive carries, with the packed listing of a book."""
+class Carried(NamedTuple):
+    """A file that a drive carries, with the packed listing of a book. There may be a million."""
 
-    file: File
+    file_id: FileId
+    name: str
+    kind: str
+    size: int
+    checksum: str
+    uploader: str
+    origin: str
+    created_at: datetime
     listing: bytes | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Consigned:
+class Consigned(NamedTuple):
     """A transfer that a drive carries."""
 
     uuid: str
@@ -193,17 +197,17 @@ class Manifests(Repository):
             .order_by(InstanceRow.file_id)
             .limit(files)
         )
-        chosen: list[File] = []
+        chosen: list[rows.Found] = []
         books: list[FileId] = []
         for row in found:
-            chosen.append(file_of(row))
-            if row.members:
-                books.append(chosen[-1].id)
+            chosen.append(row)
+            if row[-1]:
+                books.append(FileId(row.id))
                 members -= row.members
-            if members <= 0:
-                break
+                if members <= 0:
+                    break
         listings = await self._listings(books)
-        return tuple(Carried(file=file, listing=listings.get(file.id)) for file in chosen)
+        return tuple(Carried._make((*row[:-1], listings.get(row[0]))) for row in chosen)
 
     async def _listings(self, books: Sequence[FileId]) -> dict[FileId, bytes]:
         if not books:
@@ -240,7 +244,7 @@ class Manifests(Repository):
                     now,
                 ).order_by(new.c.file_id),
             ),
-            {"new": rows.pack((each.uuid, each.file_id, each.size) for each in consigned)},
+            {"new": rows.pack(consigned)},
         )
         await self._connection.execute(
             update(ManifestRow)
