@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from librarian.admin import inspecting, sealing
+from librarian.admin import inspecting, releasing, sealing
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, new_app, size_text
@@ -43,14 +43,26 @@ async def init(
     is_folder: Annotated[
         bool, typer.Option("--folder", help="Take a folder that is no file system of its own.")
     ] = False,
+    is_reused: Annotated[
+        bool, typer.Option("--reuse", help="Wipe a drive that was released, and begin its next round.")
+    ] = False,
+    is_sure: Annotated[bool, typer.Option("--yes", help="With --reuse: do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --reuse: wipe nothing, and tell.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a drive of an empty place, and tell what its file system cannot do.
 
-    Nothing may stand there but 'lost+found'. Rules with '--drive' then load it by themselves.
+    Nothing may stand there but 'lost+found'. Rules with '--drive' then load it by themselves. With --reuse a drive
+    that came back and was released is wiped; no other ever is.
 
     Example: python -m librarian.admin drive init /media/a07 --name A07
+
+    Example: python -m librarian.admin drive init /media/a07 --name A07 --reuse
     """
+    if is_reused:
+        await attach_at(context, name, path)
+        await releasing.reuse(context, name, is_sure=is_sure, dry_run=dry_run, as_json=as_json)
+        return
     body = checked(InitDrive, name=name, path=str(path.absolute()), full_at=10 * full_at, is_folder=is_folder)
     async with reach(context.obj) as client:
         made = await client.request("POST", "/drives", body=body, answer=DriveMade)
@@ -121,9 +133,7 @@ async def attach(context: typer.Context, name: Name, path: Place, as_json: AsJso
 
     Example: python -m librarian.admin drive attach A07 /mnt/a07
     """
-    body = checked(AttachDrive, path=str(path.absolute()))
-    async with reach(context.obj) as client:
-        drive = await client.request("POST", f"/drives/{StoreName(name)}/attach", body=body, answer=DriveDescription)
+    drive = await attach_at(context, name, path)
     Terminal(is_json=as_json).one(drive, text=f"The drive '{drive.name}' is plugged in at {drive.path}.")
 
 
@@ -131,6 +141,20 @@ app.command("seal")(sealing.seal)
 app.command("slip")(sealing.slip)
 app.command("manifest")(sealing.manifest)
 app.command("verify")(inspecting.verify)
+app.command("release")(releasing.release)
+app.command("lost")(releasing.lost)
+
+
+async def attach_at(context: typer.Context, name: str, path: Path) -> DriveDescription:
+    """The drive *name*, which must be at *path*."""
+    body = checked(AttachDrive, path=_absolute(path))
+    async with reach(context.obj) as client:
+        return await client.request("POST", f"/drives/{StoreName(name)}/attach", body=body, answer=DriveDescription)
+
+
+def _absolute(path: Path) -> str:
+    """*path* from the top, its links not resolved: it is the server's."""
+    return str(path.absolute())
 
 
 def _lines(told: DriveStory) -> Iterator[str]:

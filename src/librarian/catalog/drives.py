@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NewType
 
 from sqlalchemy import func, insert, literal_column, select, update
 
+from librarian.catalog import rows
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import DriveRow, StoreRow, TallyRow
 from librarian.errors import NotFound
@@ -17,7 +18,6 @@ from librarian.timing import utc_now
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from librarian.catalog import rows
 
 DriveId = NewType("DriveId", int)
 
@@ -165,6 +165,22 @@ class Drives(Repository):
             .returning(DriveRow.id)
         )
         return moved.first() is not None
+
+    async def begin_round(self, drive: DriveId, *, generation: int, who: str) -> bool:
+        """*drive* was wiped, and loads again in its next round, bearing *generation*; False when it was not WIPING."""
+        begun = await self._connection.execute(
+            update(DriveRow)
+            .where(DriveRow.id == drive, rows.one_of(DriveRow.state, DriveState.WIPING))
+            .values(
+                state=DriveState.LOADING,
+                since=utc_now(),
+                who=who,
+                round=DriveRow.round + 1,
+                generation=generation,
+            )
+            .returning(DriveRow.id)
+        )
+        return begun.first() is not None
 
     async def plugged(self, drive: DriveId, *, path: str, generation: int) -> None:
         """*drive* was found at *path*, with *generation* in its identity file."""

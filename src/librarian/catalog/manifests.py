@@ -24,7 +24,7 @@ from librarian.catalog.schema import (
     PeerRow,
 )
 from librarian.names import FileId, ManifestId, PeerId, SiteName
-from librarian.states import OUTGOING_MOVES, Intent, Presence, TransferState, sources_of
+from librarian.states import Intent, Presence, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -270,25 +270,6 @@ class Manifests(Repository):
         await self._connection.execute(
             update(ManifestRow).where(ManifestRow.id == manifest).values(head=head, seal=seal)
         )
-
-    async def call_off(self, manifest: ManifestId, *, after: FileId, limit: int, code: str, reason: str) -> int:
-        """Fail transfers of *manifest* that are not over, of files after *after*, at most *limit*; returns how many."""
-        still = (
-            select(OutgoingRow.id)
-            .where(
-                OutgoingRow.manifest_id == manifest,
-                OutgoingRow.file_id > after,
-                OutgoingRow.state.in_(sorted(sources_of(OUTGOING_MOVES, TransferState.FAILED))),
-            )
-            .limit(limit)
-        )
-        ended = await self._connection.execute(
-            update(OutgoingRow)
-            .where(OutgoingRow.id.in_(still))
-            .values(state=TransferState.FAILED, code=code, reason=reason, progressed_at=utc_now())
-            .returning(OutgoingRow.id)
-        )
-        return len(ended.all())
 
     async def contents(self, manifest: ManifestId) -> tuple[tuple[str, int, int], ...]:
         """What *manifest* lists, by the first part of the names: that, files, and bytes."""

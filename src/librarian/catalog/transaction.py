@@ -10,6 +10,7 @@ from librarian.catalog.alerts import Alerts
 from librarian.catalog.arrivals import Arrivals
 from librarian.catalog.batches import Batches
 from librarian.catalog.claims import Claims
+from librarian.catalog.clearing import Clearing
 from librarian.catalog.copies_due import CopiesDue
 from librarian.catalog.drives import Drives
 from librarian.catalog.events import Events
@@ -80,6 +81,11 @@ class Transaction:
     def manifests(self) -> Manifests:
         """What drives carry to peers."""
         return Manifests(self._connection, self._dialect)
+
+    @cached_property
+    def clearing(self) -> Clearing:
+        """What rests on drives that were released or lost."""
+        return Clearing(self._connection, self._dialect)
 
     @cached_property
     def files(self) -> Files:

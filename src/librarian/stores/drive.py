@@ -107,7 +107,14 @@ def _ask(path: Path) -> asyncio.Future[Claim | None]:
 
 
 async def at_place(name: StoreName, work: Callable[[], T], *, what: str) -> T:
+    """As ``beating``, for *work* that is soon done."""
+    return await beating(name, lambda _: work(), what=what)
+
+
+async def beating(name: StoreName, work: Callable[[Callable[[], None]], T], *, what: str) -> T:
     """Do *work*, which blocks on the disk of the drive *name*, in a thread of its own that may hang.
+
+    *work* is given what it calls whenever it gets on.
 
     Raises
     ------
@@ -119,7 +126,7 @@ async def at_place(name: StoreName, work: Callable[[], T], *, what: str) -> T:
     guard.forbid_io_in_transaction(what)
     lane = Lane(name, _PATIENCE)
     try:
-        return await lane.run_probe(lambda _: work())
+        return await lane.run_probe(lambda trip: work(trip.beat))
     except OSError as error:
         raise faults.refusal_of(error, store=name, what=what) from error
     finally:

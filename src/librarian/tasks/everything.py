@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from librarian.tasks.backfill import Backfill
+from librarian.tasks.clear import Clear
 from librarian.tasks.deliver import Deliver
 from librarian.tasks.fetch import Fetch
 from librarian.tasks.housekeeping import Housekeeping
@@ -20,6 +21,7 @@ from librarian.tasks.reread import Reread
 from librarian.tasks.seal import Seal
 from librarian.tasks.send import Send
 from librarian.tasks.submit import Submit
+from librarian.tasks.wipe import Wipe
 
 if TYPE_CHECKING:
     from librarian.site import Site
@@ -34,6 +36,8 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Probe(site),
         Plug(site),
         Seal(site),
+        Clear(site),
+        Wipe(site),
         Reread(site),
         Backfill(site, site.settings.clones),
         Load(site),

@@ -128,3 +128,37 @@ class PackingSlip(Response):
     contents: list[SlipLine]
     manifest: str = Field(description="Its UUID.")
     fingerprint: str = Field(description="Of the key that signed the manifest.")
+
+
+class ReleaseDrive(Request):
+    """Let a drive be wiped."""
+
+    lose: int = Field(default=0, ge=0, description="How many files that are not confirmed are given up with it.")
+    dry_run: bool = False
+
+
+class LoseDrive(Request):
+    """Give a drive up for lost."""
+
+    dry_run: bool = False
+
+
+class ReuseDrive(Request):
+    """Wipe a released drive, and begin its next round."""
+
+    dry_run: bool = False
+
+
+class DriveStakes(Response):
+    """What is on a drive, and what would be missed if it were gone."""
+
+    name: str
+    state: DriveState
+    is_dry_run: bool
+    files: int
+    bytes: int
+    unconfirmed_files: int = Field(description="Its peer has not confirmed them.")
+    unconfirmed_bytes: int
+    last_files: int = Field(description="Of these, those of which no other good copy is known anywhere.")
+    last_bytes: int
+    examples: list[str] = Field(description="Some of the last.")

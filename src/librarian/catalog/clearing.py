@@ -1,0 +1,150 @@
+"""Clearing: what rests on a drive that was released or lost, counted before and forgotten after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import ColumnElement, Integer, and_, case, exists, func, literal_column, or_, select, update
+from sqlalchemy.orm import aliased
+
+from librarian.catalog import rows
+from librarian.catalog.repository import Repository
+from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
+from librarian.names import FileId, FileName
+from librarian.states import OUTGOING_MOVES, DueState, Intent, Presence, TransferState, sources_of
+from librarian.timing import utc_now
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.drives import DriveRecord
+    from librarian.names import PeerId
+
+_OTHER: Final = aliased(InstanceRow)
+_COUNTED: Final[tuple[ColumnElement[int], ...]] = (literal_column("1", Integer()), FileRow.size + 0)
+_MAY_BE_GOOD: Final = (Presence.PRESENT, Presence.SUSPECT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stakes:
+    """What is on a drive; of that what its peer has not confirmed; and of that what is nowhere else, as we know."""
+
+    files: int
+    bytes: int
+    unconfirmed_files: int
+    unconfirmed_bytes: int
+    last_files: int
+    last_bytes: int
+    #: Some names of the last.
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resting:
+    """A copy on a drive; ``is_last``: no other copy is at this site."""
+
+    file_id: FileId
+    name: FileName
+    size: int
+    is_last: bool
+
+
+def _rests_on(drive: DriveRecord) -> tuple[ColumnElement[bool], ...]:
+    return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_(_MAY_BE_GOOD))
+
+
+def _is_elsewhere_here(*presences: Presence) -> ColumnElement[bool]:
+    return exists().where(
+        _OTHER.file_id == InstanceRow.file_id,
+        _OTHER.store_id != InstanceRow.store_id,
+        _OTHER.presence.in_(presences),
+        _OTHER.intent == Intent.KEEP,
+    )
+
+
+def _is_held_by(peer: PeerId | None) -> ColumnElement[bool]:
+    by_peer = [] if peer is None else [RemoteInstanceRow.peer_id == peer]
+    return exists().where(RemoteInstanceRow.file_id == InstanceRow.file_id, RemoteInstanceRow.is_held, *by_peer)
+
+
+class Clearing(Repository):
+    """What rests on a drive that was released or lost."""
+
+    async def stakes(self, drive: DriveRecord, *, peer: PeerId | None) -> Stakes:
+        """What would be at stake if *drive* were wiped now; *peer* is the one that it was sealed for."""
+        confirmed = _is_held_by(peer) if peer is not None else literal_column("1") == literal_column("0")
+        is_safe = or_(_is_elsewhere_here(Presence.PRESENT), _is_held_by(None))
+        is_last = and_(~confirmed, ~is_safe)
+        joined = select().select_from(InstanceRow).join(FileRow, FileRow.id == InstanceRow.file_id)
+        sums = [
+            func.coalesce(func.sum(case((condition, each), else_=0)), 0)
+            for condition in (FileRow.id.is_not(None), ~confirmed, is_last)
+            for each in _COUNTED
+        ]
+        found = (await self._connection.execute(joined.add_columns(*sums).where(*_rests_on(drive)))).one()
+        names = await self._connection.scalars(
+            joined.add_columns(FileRow.name).where(*_rests_on(drive), is_last).order_by(InstanceRow.file_id).limit(5)
+        )
+        return Stakes(
+            files=int(found[0]),
+            bytes=int(found[1]),
+            unconfirmed_files=int(found[2]),
+            unconfirmed_bytes=int(found[3]),
+            last_files=int(found[4]),
+            last_bytes=int(found[5]),
+            examples=tuple(names),
+        )
+
+    async def left_on(self, drive: DriveRecord, *, after: FileId, limit: int) -> tuple[Resting, ...]:
+        """Copies on *drive*, by file, those after *after*."""
+        is_last = ~_is_elsewhere_here(*_MAY_BE_GOOD)
+        found = await self._connection.execute(
+            select(InstanceRow.file_id, FileRow.name, FileRow.size, is_last.label("is_last"))
+            .join(FileRow, FileRow.id == InstanceRow.file_id)
+            .where(*_rests_on(drive), InstanceRow.file_id > after)
+            .order_by(InstanceRow.file_id)
+            .limit(limit)
+        )
+        return tuple(
+            Resting(
+                file_id=FileId(row.file_id), name=FileName.trusted(row.name), size=row.size, is_last=bool(row.is_last)
+            )
+            for row in found
+        )
+
+    async def forget(self, drive: DriveRecord, files: Sequence[FileId], *, presence: Presence) -> None:
+        """The copies of *files* on *drive* are REMOVED, or MISSING."""
+        asked = self._table("asked", file_id=rows.BIGINT)
+        await self._connection.execute(
+            update(InstanceRow)
+            .where(InstanceRow.file_id.in_(select(asked.c.file_id)), *_rests_on(drive))
+            .values(presence=presence),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )
+
+    async def call_off(self, drive: DriveRecord, files: Sequence[FileId], *, code: str, reason: str) -> None:
+        """The transfers of *files* that *drive* carries in its present round fail, those that are not over."""
+        asked = self._table("asked", file_id=rows.BIGINT)
+        manifest = select(ManifestRow.id).where(ManifestRow.drive_id == drive.id, ManifestRow.round == drive.round)
+        await self._connection.execute(
+            update(OutgoingRow)
+            .where(
+                OutgoingRow.manifest_id.in_(manifest),
+                OutgoingRow.file_id.in_(select(asked.c.file_id)),
+                OutgoingRow.state.in_(sorted(sources_of(OUTGOING_MOVES, TransferState.FAILED))),
+            )
+            .values(state=TransferState.FAILED, code=code, reason=reason, progressed_at=utc_now()),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )
+
+    async def owe_again(self, files: Sequence[FileId]) -> None:
+        """What was loaded of *files* and is not confirmed is due again; another look tells where it goes."""
+        asked = self._table("asked", file_id=rows.BIGINT)
+        now = utc_now()
+        await self._connection.execute(
+            update(CopyDueRow)
+            .where(CopyDueRow.file_id.in_(select(asked.c.file_id)), rows.one_of(CopyDueRow.state, DueState.LOADED))
+            .values(state=DueState.DUE, next_try_at=now, since=now, attempts=0, code=None, reason=None),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )

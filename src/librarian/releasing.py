@@ -1,0 +1,138 @@
+"""Releasing drives, and giving them up for lost. ``tasks/clear.py`` and ``tasks/wipe.py`` do what takes long."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from librarian import drives, guard
+from librarian.catalog.records import Happening
+from librarian.errors import Conflict, StoreUnavailable, WrongState
+from librarian.states import DRIVE_MOVES, DriveState, sources_of
+from librarian.stores import examining
+from librarian.stores.drive import at_place
+
+if TYPE_CHECKING:
+    from librarian.catalog.clearing import Stakes
+    from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import StoreName
+    from librarian.site import Site
+
+#: Their copies are to be forgotten.
+CLEARED: Final = (DriveState.RELEASED, DriveState.LOST)
+
+
+async def stakes_of(tx: Transaction, drive: DriveRecord) -> Stakes:
+    """What is on *drive*, and what of that would be missed."""
+    manifest = await tx.manifests.of(drive)
+    return await tx.clearing.stakes(drive, peer=None if manifest is None else manifest.peer_id)
+
+
+async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
+    """Let the drive *name* be wiped. *lose* is how many unconfirmed files the operator means to give up with it.
+
+    A repeat changes nothing.
+
+    Raises
+    ------
+    NotFound, WrongState
+    Conflict
+        Another number of files is not confirmed.
+    """
+    async with site.catalog.begin() as tx:
+        drive = await tx.drives.get(name)
+        if drive.state is DriveState.RELEASED:
+            return
+        _refuse_state(drive, DriveState.RELEASED)
+        stakes = await stakes_of(tx, drive)
+        if stakes.unconfirmed_files != lose:
+            raise Conflict(
+                f"of {stakes.files:,} files on the drive '{name}' {stakes.unconfirmed_files:,} are not confirmed, "
+                f"and of {stakes.last_files:,} of them no other copy is known{_named(stakes)}",
+                remedy=f"Wait for its peer; or, to give them up, say --lose {stakes.unconfirmed_files}.",
+                details={"unconfirmed_files": stakes.unconfirmed_files, "last_files": stakes.last_files},
+            )
+        await tx.drives.advance(drive.id, to=DriveState.RELEASED, who=who)
+        await tx.stores.set_open(name, is_open=False)
+        why = f"with {lose:,} files that are not confirmed" if lose else "all is confirmed"
+        await drives.tell(tx, drive, "released", who=who, why=why)
+    guard.step("released")
+    await site.stores.remove(name)
+    site.bells.ring("clear")
+
+
+async def lose(site: Site, name: StoreName, *, who: str) -> None:
+    """Give the drive *name* up for lost: what is not confirmed is due again. A repeat changes nothing.
+
+    Raises
+    ------
+    NotFound, WrongState
+    """
+    async with site.catalog.begin() as tx:
+        drive = await tx.drives.get(name)
+        if drive.state is DriveState.LOST:
+            return
+        _refuse_state(drive, DriveState.LOST)
+        stakes = await stakes_of(tx, drive)
+        await tx.drives.advance(drive.id, to=DriveState.LOST, who=who)
+        await tx.stores.set_open(name, is_open=False)
+        await drives.tell(tx, drive, "lost", who=who, why=f"with {stakes.unconfirmed_files:,} files unconfirmed")
+    await site.stores.remove(name)
+    site.bells.ring("clear")
+
+
+async def reuse(site: Site, name: StoreName, *, who: str) -> None:
+    """Wipe the drive *name*, which was released, and begin its next round. A repeat changes nothing.
+
+    Raises
+    ------
+    NotFound, WrongState
+    StoreUnavailable
+        It is not plugged in, or something else is where it was.
+    """
+    async with site.catalog.read() as tx:
+        drive = await tx.drives.get(name)
+    if drive.state is DriveState.WIPING:
+        return
+    refuse_kept(drive)
+    claim = await at_place(name, lambda: examining.claim_at(Path(drive.path)), what="look at")
+    if claim is None or (claim.identity.uuid, claim.identity.generation) != (drive.uuid, drive.generation):
+        raise StoreUnavailable(
+            f"what is at '{drive.path}' is not the drive '{name}', or a copy of it", remedy="Plug in the drive itself."
+        )
+    async with site.catalog.begin() as tx:
+        if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who):
+            refuse_kept(await tx.drives.get(name))
+        await tx.events.tell([Happening(subject=drives.subject(name), what="wiping", who=who)])
+    guard.step("wiping begun")
+    site.bells.ring("wipe")
+
+
+def refuse_kept(drive: DriveRecord) -> None:
+    """Raise WrongState or StoreUnavailable unless *drive* may be wiped now."""
+    if drive.state is not DriveState.RELEASED:
+        raise WrongState(
+            f"the drive '{drive.name}' is {drive.state}, and is not wiped",
+            remedy="Release it first: see 'drive release --dry-run'.",
+        )
+    if drive.files > 0:
+        raise WrongState(
+            f"{drive.files:,} copies on the drive '{drive.name}' are still counted", remedy="Ask again in a moment."
+        )
+    if not drive.is_plugged:
+        raise StoreUnavailable(f"the drive '{drive.name}' is not plugged in", remedy="Plug it in.")
+
+
+def _refuse_state(drive: DriveRecord, to: DriveState) -> None:
+    if drive.state not in sources_of(DRIVE_MOVES, to):
+        raise WrongState(
+            f"the drive '{drive.name}' is {drive.state}, and cannot be {to} now", remedy="See 'drive show'."
+        )
+
+
+def _named(stakes: Stakes) -> str:
+    if not stakes.examples:
+        return ""
+    more = ", …" if stakes.last_files > len(stakes.examples) else ""
+    return f" ({', '.join(stakes.examples)}{more})"

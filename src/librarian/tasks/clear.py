@@ -1,0 +1,88 @@
+"""Clear: forgets the copies on drives that were released or lost; what was not confirmed is due again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from librarian import guard
+from librarian.catalog.records import Tally
+from librarian.names import FileId
+from librarian.releasing import CLEARED
+from librarian.states import DriveState, Presence
+from librarian.tasks.base import Cadence, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.clearing import Resting
+    from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import StoreName
+    from librarian.site import Site
+    from librarian.timing import Budget
+
+#: Copies in one transaction.
+FILES: Final = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Portion:
+    """Copies on one drive that are to be forgotten."""
+
+    drive: DriveRecord
+    copies: Sequence[Resting]
+
+
+class Clear(Task[Portion, None]):
+    """Forgets copies, portion by portion; each is one transaction, and nothing is forgotten twice."""
+
+    name: ClassVar[str] = "clear"
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.cadence = Cadence(interval=timedelta(seconds=30))
+        #: Up to where each drive was looked through in this pass.
+        self._after: dict[StoreName, FileId] = {}
+
+    async def run_pass(self, budget: Budget) -> int:
+        """Look through the drives from their first files on."""
+        self._after.clear()
+        return await super().run_pass(budget)
+
+    async def plan(self, tx: Transaction) -> Portion | None:
+        """The next copies on a drive that was released or lost."""
+        for drive in await tx.drives.all():
+            if drive.state in CLEARED and drive.files > 0:
+                after = self._after.get(drive.name, FileId(0))
+                copies = await tx.clearing.left_on(drive, after=after, limit=FILES)
+                if copies:
+                    self._after[drive.name] = copies[-1].file_id
+                    return Portion(drive=drive, copies=copies)
+        return None
+
+    async def carry_out(self, plan: Portion) -> None:
+        """See ``Task.carry_out``."""
+        await super().carry_out(plan)
+        guard.step("copies forgotten")
+
+    async def act(self, plan: Portion) -> None:
+        """Nothing on any disk is touched."""
+
+    async def record(self, tx: Transaction, plan: Portion, result: None) -> None:
+        """Forget them, end what they were to pay, and let that be due again."""
+        drive, files = plan.drive, [copy.file_id for copy in plan.copies]
+        was_lost = drive.state is DriveState.LOST
+        await tx.clearing.forget(drive, files, presence=Presence.MISSING if was_lost else Presence.REMOVED)
+        code, reason = ("drive_lost", "lost") if was_lost else ("drive_released", "released")
+        await tx.clearing.call_off(drive, files, code=code, reason=f"the drive {drive.name} was {reason}")
+        await tx.clearing.owe_again(files)
+        gone, last = _total(plan.copies), _total([copy for copy in plan.copies if copy.is_last])
+        await tx.tallies.add_many({f"store:{drive.name}": gone, "held": last})
+        for bell in ("load", "send"):
+            self.site.bells.ring(bell)
+
+
+def _total(copies: Sequence[Resting]) -> Tally:
+    return Tally(files=-len(copies), bytes=-sum(copy.size for copy in copies))
