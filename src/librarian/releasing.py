@@ -55,6 +55,7 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
             )
         await tx.drives.advance(drive.id, to=DriveState.RELEASED, who=who)
         await tx.stores.set_open(name, is_open=False)
+        await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.RELEASED}")
         why = f"with {lose:,} files that are not confirmed" if lose else "all is confirmed"
         await drives.tell(tx, drive, "released", who=who, why=why)
     guard.step("released")
@@ -77,6 +78,7 @@ async def lose(site: Site, name: StoreName, *, who: str) -> None:
         stakes = await stakes_of(tx, drive)
         await tx.drives.advance(drive.id, to=DriveState.LOST, who=who)
         await tx.stores.set_open(name, is_open=False)
+        await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.LOST}")
         await drives.tell(tx, drive, "lost", who=who, why=f"with {stakes.unconfirmed_files:,} files unconfirmed")
     await site.stores.remove(name)
     site.bells.ring("clear")

@@ -10,9 +10,9 @@ from sqlalchemy.orm import aliased
 
 from librarian.catalog import rows
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
+from librarian.catalog.schema import FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
 from librarian.names import FileId, FileName
-from librarian.states import OUTGOING_MOVES, DueState, Intent, Presence, TransferState, sources_of
+from librarian.states import OUTGOING_MOVES, Intent, Presence, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -135,16 +135,5 @@ class Clearing(Repository):
                 OutgoingRow.state.in_(sorted(sources_of(OUTGOING_MOVES, TransferState.FAILED))),
             )
             .values(state=TransferState.FAILED, code=code, reason=reason, progressed_at=utc_now()),
-            {"asked": rows.pack((file_id,) for file_id in files)},
-        )
-
-    async def owe_again(self, files: Sequence[FileId]) -> None:
-        """What was loaded of *files* and is not confirmed is due again; another look tells where it goes."""
-        asked = self._table("asked", file_id=rows.BIGINT)
-        now = utc_now()
-        await self._connection.execute(
-            update(CopyDueRow)
-            .where(CopyDueRow.file_id.in_(select(asked.c.file_id)), rows.one_of(CopyDueRow.state, DueState.LOADED))
-            .values(state=DueState.DUE, next_try_at=now, since=now, attempts=0, code=None, reason=None),
             {"asked": rows.pack((file_id,) for file_id in files)},
         )

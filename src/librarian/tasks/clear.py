@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from librarian import guard
+from librarian import guard, replication
 from librarian.catalog.records import Tally
 from librarian.names import FileId
 from librarian.releasing import CLEARED
@@ -77,7 +77,11 @@ class Clear(Task[Portion, None]):
         await tx.clearing.forget(drive, files, presence=Presence.MISSING if was_lost else Presence.REMOVED)
         code, reason = ("drive_lost", "lost") if was_lost else ("drive_released", "released")
         await tx.clearing.call_off(drive, files, code=code, reason=f"the drive {drive.name} was {reason}")
-        await tx.clearing.owe_again(files)
+        if was_lost:
+            await replication.copies_lost(tx, drive.name, plan.copies)
+        else:
+            # Given up on purpose: what a peer is to get is due again, what was to rest here is not.
+            await tx.loading.unload(files)
         gone, last = _total(plan.copies), _total([copy for copy in plan.copies if copy.is_last])
         await tx.tallies.add_many({f"store:{drive.name}": gone, "held": last})
         for bell in ("load", "send"):
