@@ -93,9 +93,9 @@ class Notify(Task[Message, "Reply"]):
             return
         self._failures += 1
         asked = result.retry_after
-        wait = min(retry_delay(self._failures) if asked is None else asked, _LONGEST_WAIT)
-        self._rest(max(wait, self._gap))
-        log.warning("Cannot tell people in Slack, and will try again in %s: %s", wait, result.said)
+        wait = max(min(retry_delay(self._failures) if asked is None else asked, _LONGEST_WAIT), self._gap)
+        self._rest(wait)
+        log.warning("Cannot tell people in Slack, tried again in %.0f s: %s", wait.total_seconds(), result.said)
         since = plan.told[0].first_at
         if result.needs_a_person or now - since > _SILENT:
             await tx.alerts.raise_alert(
