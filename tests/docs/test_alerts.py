@@ -32,9 +32,29 @@ def named_causes() -> dict[str, str]:
     return found
 
 
+def troubles() -> set[str]:
+    """The causes of what is found out in one place and raised in another."""
+    found = set()
+    for tree in TREES:
+        given = [
+            keyword.value
+            for call in ast.walk(tree)
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Trouble"
+            for keyword in call.keywords
+            if keyword.arg == "cause"
+        ]
+        names = {value.id for value in given if isinstance(value, ast.Name)}
+        for node in ast.walk(tree):
+            match node:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value) if name in names:
+                    given.append(value)
+        found |= {pattern(value) for value in given if pattern(value)}
+    return found
+
+
 def raised_causes() -> set[str]:
     named = named_causes()
-    causes = set()
+    causes = troubles()
     for call in [node for tree in TREES for node in ast.walk(tree) if isinstance(node, ast.Call)]:
         match call:
             case ast.Call(func=ast.Attribute(attr="raise_alert"), args=[ast.Name(id=name), *_]):
@@ -44,6 +64,8 @@ def raised_causes() -> set[str]:
                 args=[ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)), *_],
             ):
                 causes.add(named[name])
+            case ast.Call(func=ast.Attribute(attr="raise_alert"), args=[ast.Attribute(attr="cause"), *_]):
+                pass
             case ast.Call(func=ast.Attribute(attr="raise_alert"), args=[cause, *_]):
                 causes.add(pattern(cause))
     return causes
