@@ -9,11 +9,12 @@ import base64
 import json
 import os
 import stat
+import sys
 from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from librarian import keys
 from librarian.checksum import Algorithm, Hasher, MemberDigest
@@ -60,6 +61,13 @@ def is_fingerprint(text: str, *, of: str) -> bool:
 def line(part: ManifestLine) -> bytes:
     """*part* as it stands in a manifest."""
     return part.model_dump_json(by_alias=True, exclude_none=isinstance(part, Entry)).encode() + b"\n"
+
+
+def schema() -> str:
+    """The JSON schema of a line, as docs/reference/manifest.schema.json."""
+    described = TypeAdapter(Head | Entry | Seal).json_schema(by_alias=True, mode="validation")
+    titled = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "A line of a manifest", **described}
+    return json.dumps(titled, indent=2) + "\n"
 
 
 def seal(digest: str, key: keys.SigningKey) -> Seal:
@@ -283,3 +291,7 @@ def _damaged(path: Path, number: int, reason: str, why: str) -> ManifestDamaged:
         remedy="Ask the sender to export it again, and compare; do not trust the drive until then.",
         details={"line": number, "reason": reason},
     )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(schema())

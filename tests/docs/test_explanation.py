@@ -39,8 +39,9 @@ def told_moves(heading):
         ("## Incoming transfer", states.INCOMING_MOVES),
         ("## Outgoing transfer", states.OUTGOING_MOVES),
         ("## Batch", states.BATCH_MOVES),
+        ("## Drive", states.DRIVE_MOVES),
     ],
-    ids=["incoming", "outgoing", "batch"],
+    ids=["incoming", "outgoing", "batch", "drive"],
 )
 def test_the_moves_that_are_told_are_those_that_are_allowed(heading, moves):
     assert told_moves(heading) == {state.value: {each.value for each in targets} for state, targets in moves.items()}

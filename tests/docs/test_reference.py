@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import librarian.client
-from librarian import errors, policies
+from librarian import errors, manifest, policies
 from librarian.admin import reference
 from librarian.cli.terminal import run_app
 from librarian.client import Address, Librarian, LibrarianClient
@@ -17,6 +17,7 @@ from librarian.settings import load_settings
 from librarian.settings.reference import rows as setting_rows
 from librarian.web.openapi import path_of
 from librarian.web.table import ALL_ROUTES
+from librarian.wire.manifest import Entry, Head, Seal
 from tests.docs.pages import DOCS, blocks, rows, section
 
 PAGES = DOCS / "reference"
@@ -163,3 +164,16 @@ def test_what_the_examples_of_the_client_import_is_there():
     assert lines
     for line in lines:
         exec(line, {})
+
+
+def test_the_schema_of_a_manifest_is_that_of_its_lines():
+    assert (PAGES / "manifest.schema.json").read_text() == manifest.schema(), (
+        "run: python -m librarian.manifest > docs/reference/manifest.schema.json"
+    )
+
+
+@pytest.mark.parametrize("kind", [Head, Entry, Seal], ids=lambda kind: kind.__name__)
+def test_every_field_of_a_manifest_is_told(kind):
+    told = (PAGES / "manifest.md").read_text()
+
+    assert [name for name, field in kind.model_fields.items() if f"`{field.alias or name}`" not in told] == []

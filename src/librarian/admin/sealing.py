@@ -30,6 +30,7 @@ Name = Annotated[str, typer.Argument(help="The drive's name.")]
 #: Seconds between two looks, and without progress until the command stops watching.
 _LOOK: Final = 0.3
 _PATIENCE: Final = 120.0
+_ADMIN: Final = "python -m librarian.admin"
 #: Lines of contents on the slip.
 _MOST_LINES: Final = 40
 
@@ -150,7 +151,7 @@ def _slip(told: PackingSlip) -> Iterator[str]:
     yield f"fingerprint     {told.fingerprint}"
     yield ""
     yield "Mount it, read-only if you like, and on any machine with librarian, with or without a network:"
-    yield "  python -m librarian.admin drive verify PATH"
+    yield f"  {_ADMIN} drive verify PATH"
     yield "The fingerprint that it prints must be the one above."
     yield f"At {told.to}:"
-    yield "  python -m librarian.admin drive receive PATH"
+    yield f"  {_ADMIN} drive receive PATH"

@@ -42,9 +42,24 @@ class Trouble:
     """Why a drive cannot be used as it should; None: it can."""
 
     name: StoreName
-    cause: str
+    is_copy: bool
     message: str | None
     remedy: str = ""
+
+    @property
+    def cause(self) -> str:
+        """Of its alert."""
+        return copied_cause(self.name) if self.is_copy else unusable_cause(self.name)
+
+
+def copied_cause(drive: StoreName) -> str:
+    """Of the alert about something that says it is *drive*, and is not."""
+    return f"drive-copied:{drive}"
+
+
+def unusable_cause(drive: StoreName) -> str:
+    """Of the alert about *drive*, which is plugged in and cannot be used."""
+    return f"drive-unusable:{drive}"
 
 
 def sighted(drive: DriveRecord, claims: Sequence[Claim]) -> Sighting:
@@ -97,7 +112,7 @@ class Plug(Task[tuple[Trouble, ...], None]):
         troubles = [_copied(drive, sighting)]
         if sighting.place is None:
             await drives.unplug(self.site, drive)
-            return [*troubles, Trouble(name=drive.name, cause=f"drive-unusable:{drive.name}", message=None)]
+            return [*troubles, Trouble(name=drive.name, is_copy=False, message=None)]
         problem: str | None = None
         try:
             await drives.plug_in(self.site, drive, sighting.place)
@@ -110,7 +125,7 @@ class Plug(Task[tuple[Trouble, ...], None]):
             *troubles,
             Trouble(
                 name=drive.name,
-                cause=f"drive-unusable:{drive.name}",
+                is_copy=False,
                 message=unusable,
                 remedy="Mount it for writing, or look at the kernel's log; it is taken as soon as it can be used.",
             ),
@@ -127,22 +142,25 @@ class Plug(Task[tuple[Trouble, ...], None]):
         """Alert people to what is in the way, and take back what no longer is."""
         await tx.alerts.acknowledge([each.cause for each in plan if each.message is None])
         for each in plan:
-            if each.message is not None:
-                log.error("Trouble with a drive: %s", each.message, extra={"event": "drive-trouble"})
-                await tx.alerts.raise_alert(each.cause, message=each.message, remedy=each.remedy)
+            if each.message is None:
+                continue
+            log.error("Trouble with a drive: %s", each.message, extra={"event": "drive-trouble"})
+            if each.is_copy:
+                await tx.alerts.raise_alert(copied_cause(each.name), message=each.message, remedy=each.remedy)
+            else:
+                await tx.alerts.raise_alert(unusable_cause(each.name), message=each.message, remedy=each.remedy)
 
 
 def _copied(drive: DriveRecord, sighting: Sighting) -> Trouble:
-    cause = f"drive-copied:{drive.name}"
     if not sighting.others:
-        return Trouble(name=drive.name, cause=cause, message=None)
+        return Trouble(name=drive.name, is_copy=True, message=None)
     places = ", ".join(sorted(str(claim.path) for claim in sighting.others))
     it = (
         f"the drive itself is at {sighting.place.path}" if sighting.place else "which one is the drive, nobody can tell"
     )
     return Trouble(
         name=drive.name,
-        cause=cause,
+        is_copy=True,
         message=f"what is plugged in at {places} says that it is the drive {drive.name}, as a copy would; {it}",
         remedy="Unplug the copy. It is left alone.",
     )
