@@ -328,3 +328,16 @@ async def test_a_drive_does_not_lie_in_a_store(site):
 
     with pytest.raises(Conflict, match="lie in each other"):
         await make(site, store.root / "drive", is_folder=True)
+
+
+async def test_nothing_is_loaded_onto_a_drive_that_the_catalog_does_not_know_to_be_sealed(site, disks, tmp_path):
+    media = disks.new("one").plug(tmp_path / "media")
+    await make(site, media)
+    (media / ".librarian-manifest").touch()
+
+    await look(Plug(site))
+
+    assert site.stores.lookup(A07).problem == "it bears a manifest already"
+    assert list(await alerts(site)) == ["drive-unusable:A07"]
+    with pytest.raises(StoreUnavailable):
+        await site.stores.lookup(A07).stage([Token.mint()])

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 #: A place that does not say who stands there for this long is left for the next pass.
 PATIENCE: Final = timedelta(seconds=3)
+_MOUNT_IT: Final = "Mount it for writing, or look at the kernel's log; it is taken as soon as it can be used."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +119,10 @@ class Plug(Task[tuple[Trouble, ...], None]):
             await drives.plug_in(self.site, drive, sighting.place)
         except LibrarianError as error:
             problem = error.message
+        remedy = _MOUNT_IT
+        if drive.name in self.site.stores and self.site.stores.lookup(drive.name).problem == drives.UNKNOWN_MANIFEST:
+            problem = drives.UNKNOWN_MANIFEST
+            remedy = f"Nothing is loaded. List anew what is on it: 'drive seal {drive.name}'."
         unusable = (
             problem and f"drive {drive.name} is plugged in at {sighting.place.path} and cannot be used: {problem}"
         )
@@ -127,7 +132,7 @@ class Plug(Task[tuple[Trouble, ...], None]):
                 name=drive.name,
                 is_copy=False,
                 message=unusable,
-                remedy="Mount it for writing, or look at the kernel's log; it is taken as soon as it can be used.",
+                remedy=remedy,
             ),
         ]
 
