@@ -4,12 +4,23 @@ import contextlib
 
 import pytest
 
-from librarian import guard, manifest, releasing
+from librarian import guard, manifest, releasing, sealing
 from librarian.states import DriveState
 from librarian.tasks.clear import Clear
 from librarian.tasks.wipe import Wipe
 from librarian.timing import plenty_of_time
-from tests.carrying import A07, add_peer, drive_of, go_on_sealing, lay, look_for_drives, make_drive, outgoing_of, seal
+from tests.carrying import (
+    A07,
+    NERSC,
+    add_peer,
+    drive_of,
+    go_on_sealing,
+    lay,
+    look_for_drives,
+    make_drive,
+    outgoing_of,
+    seal,
+)
 from tests.site_fixtures import opened_site
 
 SEALING = ("sealing begun", "portion listed", "manifest half written", "manifest written", "manifest recorded")
@@ -112,3 +123,24 @@ async def test_a_drive_begins_its_next_round_once_whenever_the_site_ends(opened,
         assert (drive.state, drive.round, drive.files) == (DriveState.LOADING, 2, 0)
         assert {each.name for each in media.iterdir()} == {".librarian-store", ".librarian-staging"}
         assert site.stores.lookup(A07).problem is None
+
+
+async def test_a_drive_that_a_restored_catalog_does_not_know_to_be_sealed_is_listed_anew(opened, media, tmp_path):
+    catalog = tmp_path / "catalog.sqlite"
+    kept = catalog.read_bytes()
+    async with opened() as site:
+        await look_for_drives(site)
+        await seal(site)
+    catalog.write_bytes(kept)
+
+    async with opened() as site:
+        await look_for_drives(site)
+        before = (await drive_of(site)).state, site.stores.lookup(A07).problem
+        await sealing.begin(site, A07, peer=NERSC, who="ana")
+        await look_for_drives(site)
+        await go_on_sealing(site)
+
+        found = manifest.open_manifest(media / manifest.NAME)
+        assert before == (DriveState.LOADING, "it bears a manifest already")
+        assert (await drive_of(site)).state is DriveState.SEALED
+        assert {entry.uuid for entry in found.entries()} == {each.uuid for each in await outgoing_of(site)}
