@@ -22,6 +22,7 @@ from librarian.tasks.deliver import Deliver
 from librarian.tasks.fetch import Fetch
 from librarian.tasks.ingest import Ingest
 from librarian.tasks.poll import Poll
+from librarian.tasks.receive import Receive
 from librarian.tasks.reconcile import Reconcile
 from librarian.tasks.reread import Reread
 from librarian.tasks.send import Send
@@ -44,6 +45,7 @@ def clone_tasks(site: Site, policy: ClonePolicy = POLICY):
         Deliver(site, policy),
         Reconcile(site, policy),
         Reread(site),
+        Receive(site),
         Fetch(site, policy),
     ]
 

@@ -22,11 +22,12 @@ LAYERS = {
     **dict.fromkeys(("checksum_worker", "pulse", "meters", "writers", "doors", "keys", "patience", "mailboxes"), 2),
     "manifest": 2,
     **dict.fromkeys(("auth", "peers", "health", "ownership", "replication", "preflight", "entry_points", "card"), 3),
-    **dict.fromkeys(("gates", "outcomes", "owing", "reasons", "notifying"), 3),
+    **dict.fromkeys(("gates", "outcomes", "owing", "reasons", "notifying", "confirming"), 3),
     "site": 4,
     **dict.fromkeys(("room", "openings", "intake", "verdicts", "notices", "steering"), 5),
     **dict.fromkeys(("drives", "sealing", "inspecting", "releasing", "journeys"), 5),
     **dict.fromkeys(("hearing", "pairing", "joining", "rotation", "checkup", "probing"), 5),
+    **dict.fromkeys(("suitcase", "receiving", "accepting"), 5),
     **dict.fromkeys(("tasks", "web"), 6),
     **dict.fromkeys(("serve", "cli", "admin", "demo"), 7),
 }
@@ -65,6 +66,12 @@ NEIGHBOURS = {
     ("peers", "entry_points"),
     ("card", "entry_points"),
     ("steering", "intake"),
+    ("receiving", "room"),
+    ("accepting", "suitcase"),
+    ("confirming", "notifying"),
+    ("confirming", "outcomes"),
+    ("accepting", "intake"),
+    ("accepting", "receiving"),
 }
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}

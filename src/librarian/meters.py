@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from librarian.names import BatchId, PeerId
+    from librarian.names import BatchId, PeerId, ReceptionId
 
 #: What moved before counts no more.
 SPAN: Final = timedelta(minutes=5)
@@ -32,6 +32,8 @@ class Meters:
         self._readings: defaultdict[PeerId, deque[_Reading]] = defaultdict(deque)
         #: When each batch was read last, and what had been moved of it by then.
         self._seen: dict[BatchId, tuple[datetime, int]] = {}
+        #: Bytes that were read of the entries of a drive which are being copied now.
+        self.being_received: dict[ReceptionId, int] = {}
 
     def read(
         self, peer: PeerId, batch: BatchId, *, bytes_done: int, before: tuple[datetime, int], now: datetime

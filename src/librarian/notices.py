@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from librarian import outcomes, replication
+from librarian import confirming, outcomes, replication
 from librarian.catalog.offers import Word
 from librarian.catalog.records import Happening
 from librarian.catalog.remote_instances import Attestation
@@ -190,9 +190,14 @@ async def _failed(tx: Transaction, hearing: _Hearing, notices: Sequence[Notice])
         outcomes.Refusal(transfer=known[notice.subject], code=notice.code, reason=notice.reason, seq=notice.seq)
         for notice in heard
     ]
-    ended = await outcomes.record_refusals(tx, peer, refusals, most=hearing.most_failures, epoch=hearing.epoch)
+    sent = [each for each in refusals if each.transfer.manifest_id is None]
+    ended = await outcomes.record_refusals(tx, peer, sent, most=hearing.most_failures, epoch=hearing.epoch)
+    carried = [each for each in refusals if each.transfer.manifest_id is not None]
+    spoilt = await confirming.entries_failed(tx, peer, carried, epoch=hearing.epoch)
     for notice in heard:
-        hearing.answer(notice, "applied" if known[notice.subject].file_id in ended else "ignored")
+        hearing.answer(notice, "applied" if notice.subject in ended | spoilt else "ignored")
+    if spoilt:
+        hearing.bells.add("load")
     if ended:
         hearing.bells.add("send")
 
@@ -258,6 +263,8 @@ async def _held(tx: Transaction, peer: Peer, heard: dict[FileId, tuple[Notice, F
     # A peer that came back from a backup may have refused to hear of them: that is over, and nobody need look.
     await tx.outbox.forget(peer.id, completed)
     await tx.copies_due.paid(peer.id, ids)
+    brought = [notice.transfer for notice, _ in heard.values() if notice.transfer]
+    await confirming.entries_held(tx, peer, ids, completed=completed, brought=brought)
     await tx.events.tell(
         [
             Happening(

@@ -16,7 +16,7 @@ from librarian.catalog.records import Happening
 from librarian.catalog.stopped import Stop
 from librarian.errors import LibrarianError, Unavailable
 from librarian.replication import Assertion, note
-from librarian.states import DueState, TransferState
+from librarian.states import Damage, DueState, TransferState
 from librarian.timing import retry_delay, utc_now
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ def _codes(kind: type[LibrarianError]) -> Iterator[str]:
 
 
 #: What a receiver says when nothing is wrong with the file: it cannot now, or another arrival was in the way.
+#: And when the copy on a drive was not what it was: it is loaded anew.
 _PASSING: Final = frozenset(
-    {*_codes(Unavailable), "lease_lapsed", "name_busy", "copy_lost", TransferState.CANCELLED.value}
+    {*_codes(Unavailable), *Damage, "lease_lapsed", "name_busy", "copy_lost", TransferState.CANCELLED.value}
 )
 
 #: What a receiver says when it got other bytes than it was promised: perhaps ours are not what they were.
@@ -105,10 +106,10 @@ async def record_failures(tx: Transaction, peer: Peer, failed: Sequence[Failed],
 
 async def record_refusals(
     tx: Transaction, peer: Peer, refusals: Sequence[Refusal], *, most: int, epoch: int = 0
-) -> frozenset[FileId]:
+) -> frozenset[str]:
     """End what *peer* could not take, and record the failures; an older notice than the last applied changes nothing.
 
-    *epoch*: of the notices that say so. Returns the files whose transfer has ended now.
+    *epoch*: of the notices that say so. Returns the uuids of those that have ended now.
     """
     told = [(each, _failure(each)) for each in refusals]
     state = TransferState.FAILED
@@ -117,7 +118,7 @@ async def record_refusals(
         for each, failure in told
     ]
     ended = frozenset(await tx.outgoing.end(peer.id, endings, epoch=epoch))
-    failed = [failure for _, failure in told if failure.file_id in ended]
+    failed = [failure for each, failure in told if each.transfer.uuid in ended]
     await tx.events.tell(
         [
             Happening(subject=each.name, what=f"clone failed at {peer.name}", who=peer.name, why=each.reason)

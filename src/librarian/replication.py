@@ -45,8 +45,10 @@ class Arrived:
     size: int
     checksum: Checksum
     store: StoreName
-    #: The peer whose clone it was; None for an upload.
+    #: The peer whose clone it was, or whose drive it was read from; None for an upload.
     peer_id: PeerId | None
+    #: The transfer that was read from a drive.
+    transfer: str = ""
     #: The File row is new; False when an equal file was held already (the loser of two arrivals settles as held).
     is_new: bool
 
@@ -73,6 +75,8 @@ class Assertion:
     size: int
     checksum: Checksum | None
     store: str = ""
+    #: That brought it on a drive.
+    transfer: str = ""
     code: str = ""
     reason: str = ""
 
@@ -96,6 +100,7 @@ def note(peer: PeerId, subject: str, state: str, assertion: Assertion) -> Note:
         "size": assertion.size,
         "checksum": assertion.checksum,
         "store": assertion.store,
+        "transfer": assertion.transfer,
         "code": assertion.code,
         "reason": assertion.reason[:2000],
     }
@@ -114,9 +119,13 @@ async def files_arrived(tx: Transaction, arrivals: Sequence[Arrived]) -> bool:
     returned = {arrival.file_id: arrival for arrival in arrivals if not arrival.is_new}
     heard = await tx.told.lock(list(returned))
     known = [(telling.peer_id, returned[telling.file_id]) for telling in heard if not telling.is_held]
-    told = [(arrival.peer_id, arrival) for arrival in arrivals if arrival.peer_id is not None]
-    told += [(peer, arrival) for peer, arrival in known if peer != arrival.peer_id]
-    await tell_held(tx, [held_note(peer, arrival, store=arrival.store) for peer, arrival in told])
+    told = [
+        held_note(arrival.peer_id, arrival, store=arrival.store, transfer=arrival.transfer)
+        for arrival in arrivals
+        if arrival.peer_id is not None
+    ]
+    told += [held_note(peer, arrival, store=arrival.store) for peer, arrival in known if peer != arrival.peer_id]
+    await tell_held(tx, told)
     rules = await tx.rules.in_force()
     if not rules:
         return False
@@ -215,9 +224,10 @@ class _HeldFile(Protocol):
     def checksum(self) -> Checksum: ...
 
 
-def held_note(peer: PeerId, file: _HeldFile, *, store: str = "") -> Note:
-    """The notice to *peer* that we hold *file*: present, verified, kept."""
-    return note(peer, file.name, "held", Assertion(name=file.name, size=file.size, checksum=file.checksum, store=store))
+def held_note(peer: PeerId, file: _HeldFile, *, store: str = "", transfer: str = "") -> Note:
+    """The notice to *peer* that we hold *file*: present, verified, kept; *transfer* of its was read from a drive."""
+    assertion = Assertion(name=file.name, size=file.size, checksum=file.checksum, store=store, transfer=transfer)
+    return note(peer, file.name, "held", assertion)
 
 
 async def tell_held(tx: Transaction, notes: Iterable[Note]) -> None:

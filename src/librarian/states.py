@@ -155,6 +155,14 @@ class ReceptionState(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Damage(StrEnum):
+    """What is wrong with an entry of a drive: the code of the notice that tells its sender."""
+
+    MISSING = "entry_missing"
+    DIFFERS = "entry_differs"
+    UNREADABLE = "entry_unreadable"
+
+
 _T = TransferState
 _B = BatchState
 _D = DriveState

@@ -230,7 +230,7 @@ def _judge_fresh(clone: OfferedClone, obstacle: Obstacle | None, bench: _Bench) 
         allotment = bench.ledger.place(clone.size)
     except LibrarianError as error:
         return Refused(uuid=clone.uuid, code=error.code, reason=error.message)
-    if obstacle is not None and obstacle.arriving is not None:
+    if obstacle is not None and obstacle.arriving is not None and obstacle.arriving.arrival is not Arrival.DRIVE:
         bench.lapsed.append(obstacle.arriving)
     token = Token.mint()
     bench.names.add(name)
@@ -279,12 +279,16 @@ def _obstructed(clone: OfferedClone, obstacle: Obstacle, bench: _Bench) -> Verdi
 
 
 def _busy(clone: OfferedClone, arriving: Incoming, bench: _Bench) -> Verdict | None:
-    """BUSY while the other arrival of the name makes progress; it loses the name when it does not."""
+    """BUSY while the other arrival of the name makes progress; it loses the name when it does not.
+
+    A drive that lies on a shelf loses nothing: what it carries may come beside the very same from elsewhere.
+    """
     until = arriving.progressed_at + bench.lease
-    is_open = arriving.state in OPEN
-    if is_open and until <= bench.now:
+    is_other = arriving.checksum is not None and (arriving.size, arriving.checksum) != (clone.size, clone.checksum)
+    may_share = arriving.arrival is not Arrival.DRIVE or not is_other
+    if arriving.state in OPEN and until <= bench.now and may_share:
         return None
-    if arriving.checksum is not None and (arriving.size, arriving.checksum) != (clone.size, clone.checksum):
+    if is_other:
         reason = f"other content is arriving under that name: {arriving.checksum}, {arriving.size:,} bytes"
         return Refused(uuid=clone.uuid, code="name_busy", reason=reason)
     return Busy(

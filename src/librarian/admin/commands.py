@@ -17,6 +17,7 @@ from librarian.admin import (
     notices,
     notifications,
     peers,
+    receiving,
     rules,
     stores,
     transfers,
@@ -54,6 +55,7 @@ for name, part in {
     app.add_typer(part, name=name)
 drives.app.command("status")(journeys.status)
 app.command("why")(why.why)
+receiving.join(drives.app)
 
 
 @app.callback()

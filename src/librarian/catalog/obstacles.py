@@ -134,7 +134,11 @@ async def find(connection: AsyncConnection, dialect: str, names: Sequence[FileNa
     asked = set(names)
     above = {ancestor for name in asked for ancestor in name.ancestors}
     packed = rows.pack([*((name, 1) for name in asked), *((name, 0) for name in above - asked)])
-    found = {row.asked_name: row for row in await connection.execute(_statement(dialect), {"asked": packed})}
+    found: dict[str, rows.Found] = {}
+    for row in await connection.execute(_statement(dialect), {"asked": packed}):
+        # What comes over the network may have drives beside it, and matters more.
+        if row.asked_name not in found or row.arrival != Arrival.DRIVE:
+            found[row.asked_name] = row
     if not found:
         return {}
     taken = {name for name, row in found.items() if row.file_id is not None or row.id is not None}

@@ -12,7 +12,7 @@ from librarian.catalog.incoming_rows import every, incoming_of
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import IncomingRow, PeerRow
 from librarian.names import PeerId, Token, TransferId
-from librarian.states import INCOMING_MOVES, TransferState, sources_of
+from librarian.states import INCOMING_MOVES, Arrival, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Word:
 def _is_silent(since: datetime, now: datetime) -> tuple[ColumnElement[bool], ...]:
     return (
         rows.one_of(IncomingRow.state, TransferState.INITIATED, TransferState.ONGOING),
+        # What is read from a drive, its sender knows no more about.
+        IncomingRow.arrival == Arrival.CLONE.value,
         IncomingRow.progressed_at <= since,
         IncomingRow.next_try_at <= now,
     )
@@ -71,6 +73,7 @@ class Offers(Repository):
             .where(
                 IncomingRow.uuid == heard.c.uuid,
                 func.coalesce(IncomingRow.peer_id, 0) == peer,
+                IncomingRow.arrival == Arrival.CLONE.value,
                 may_move,
                 or_(
                     IncomingRow.notice_epoch < epoch,

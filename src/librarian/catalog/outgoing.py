@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import and_, exists, func, insert, literal, or_, select, update
 
@@ -13,7 +13,7 @@ from librarian.catalog.records import Outgoing
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import FileRow, OutgoingRow, PeerRow
 from librarian.checksum import Checksum
-from librarian.names import BatchId, FileId, FileName, PeerId, StoreName, Token, TransferId
+from librarian.names import BatchId, FileId, FileName, ManifestId, PeerId, StoreName, Token, TransferId
 from librarian.states import LIVE, OUTGOING_MOVES, Kind, TransferState, sources_of
 from librarian.timing import utc_now
 
@@ -29,6 +29,7 @@ _COLUMNS = (
     OutgoingRow.peer_id,
     OutgoingRow.file_id,
     OutgoingRow.batch_id,
+    OutgoingRow.manifest_id,
     OutgoingRow.token,
     OutgoingRow.store,
     OutgoingRow.state,
@@ -85,6 +86,7 @@ def _outgoing(row: rows.Found) -> Outgoing:
         size=found["size"],
         checksum=Checksum.trusted(found["checksum"]),
         batch_id=None if found["batch_id"] is None else BatchId(found["batch_id"]),
+        manifest_id=None if found["manifest_id"] is None else ManifestId(found["manifest_id"]),
         token=None if found["token"] is None else Token(found["token"]),
         store=None if found["store"] is None else StoreName(found["store"]),
         state=TransferState(found["state"]),
@@ -95,10 +97,15 @@ def _outgoing(row: rows.Found) -> Outgoing:
     )
 
 
+#: What a drive carries moves when its peer says so, and by nothing else.
+_IS_SENT: Final = OutgoingRow.manifest_id.is_(None)
+
+
 def _in_doubt(since: datetime) -> tuple[ColumnElement[bool], ...]:
     return (
         rows.one_of(OutgoingRow.state, "initiated", "ongoing", "staged", "ingesting"),
         OutgoingRow.progressed_at <= since,
+        _IS_SENT,
         or_(OutgoingRow.batch_id.is_(None), OutgoingRow.state == TransferState.STAGED),
     )
 
@@ -185,10 +192,10 @@ class OutgoingTransfers(Repository):
             {"unbatched": rows.pack((uuid,) for uuid in uuids)},
         )
 
-    async def end(self, peer: PeerId, endings: Sequence[Ending], *, epoch: int = 0) -> tuple[FileId, ...]:
+    async def end(self, peer: PeerId, endings: Sequence[Ending], *, epoch: int = 0) -> tuple[str, ...]:
         """Live transfers to *peer* end; an older notice than the last applied changes nothing.
 
-        Returns the files whose transfer has ended now.
+        Returns the uuids of those that have ended now.
         """
         if not endings:
             return ()
@@ -214,10 +221,10 @@ class OutgoingTransfers(Repository):
                 notice_seq=ended.c.seq,
                 progressed_at=utc_now(),
             )
-            .returning(OutgoingRow.file_id),
+            .returning(OutgoingRow.uuid),
             {"ended": rows.pack((e.uuid, e.state, *rows.why(e.code, e.reason), e.seq) for e in endings)},
         )
-        return tuple(FileId(file_id) for file_id in found.scalars())
+        return tuple(found.scalars())
 
     async def complete(self, peer: PeerId, files: Sequence[FileId]) -> tuple[str, ...]:
         """*peer* holds *files*: whatever was on its way there is completed; returns the uuids of that."""
@@ -267,17 +274,18 @@ class OutgoingTransfers(Repository):
         return frozenset(FileId(file_id) for file_id in found)
 
     async def staged_bytes(self, peer: PeerId) -> int:
-        """Bytes that *peer* has accepted and does not hold yet: in its staging, or on their way there."""
+        """Bytes that *peer* has accepted and does not hold yet: in its staging, or on their way there; on no drive."""
         found = await self._connection.scalar(
             select(func.coalesce(func.sum(OutgoingRow.size), 0)).where(
                 OutgoingRow.peer_id == peer,
+                _IS_SENT,
                 rows.one_of(OutgoingRow.state, TransferState.ONGOING, TransferState.STAGED),
             )
         )
         return int(found or 0)
 
     async def live(self, files: Sequence[FileId], *, peer: PeerId | None = None) -> tuple[Outgoing, ...]:
-        """The transfers of *files* to *peer* (None: to anybody) that have not ended."""
+        """The transfers over a network of *files* to *peer* (None: to anybody) that have not ended."""
         if not files:
             return ()
         asked = self._table("asked", file_id=rows.BIGINT)
@@ -287,6 +295,7 @@ class OutgoingTransfers(Repository):
                 .join(asked, asked.c.file_id == OutgoingRow.file_id)
                 .where(
                     rows.one_of(OutgoingRow.state, *sorted(LIVE)),
+                    _IS_SENT,
                     *([] if peer is None else [OutgoingRow.peer_id == peer]),
                 ),
                 {"asked": rows.pack((file_id,) for file_id in files)},

@@ -14,9 +14,11 @@ from librarian.catalog.schema import (
     BatchRow,
     CopyDueRow,
     IncomingRow,
+    ManifestRow,
     OutboxRow,
     OutgoingRow,
     PeerRow,
+    ReceptionRow,
     RemoteInstanceRow,
     RuleRow,
     TallyRow,
@@ -297,6 +299,7 @@ class Peers(Repository):
         await self._connection.execute(
             update(IncomingRow).where(IncomingRow.peer_id == peer).values(peer_id=None, uuid=IncomingRow.token)
         )
+        await self._connection.execute(update(ReceptionRow).where(ReceptionRow.peer_id == peer).values(peer_id=None))
         await self._connection.execute(delete(RuleRow).where(RuleRow.peer_id == peer))
         await self._connection.execute(
             delete(TallyRow).where(TallyRow.subject.in_((f"due:{peer}", f"quarantined:{peer}")))
@@ -307,6 +310,7 @@ class Peers(Repository):
         remedy = "Disable the peer instead; nothing is sent to a disabled peer."
         checks = (
             ("transfers to it are under way", exists().where(OutgoingRow.peer_id == peer, OutgoingRow.state.in_(LIVE))),
+            ("drives were sealed for it", exists().where(ManifestRow.peer_id == peer)),
             ("files from it are arriving", exists().where(IncomingRow.peer_id == peer, IncomingRow.state.in_(LIVE))),
             (
                 "it is known to hold copies",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         BatchId,
         FileId,
         FileName,
+        ManifestId,
         PeerId,
         ReceptionId,
         RuleId,
@@ -211,6 +212,8 @@ class Outgoing:
     size: int
     checksum: Checksum
     batch_id: BatchId | None
+    #: It travels on a drive, with this manifest.
+    manifest_id: ManifestId | None
     token: Token | None
     store: StoreName | None
     state: TransferState

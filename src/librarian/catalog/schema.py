@@ -201,6 +201,14 @@ class IncomingRow(Base):
         Index("incoming_by_state", "state", "next_try_at", "id", sqlite_where=text(LIVE), postgresql_where=text(LIVE)),
         Index("incoming_staging", "id", sqlite_where=text("has_staging"), postgresql_where=text("has_staging")),
         Index("incoming_by_name", "name", "id"),
+        Index(
+            "incoming_by_reception",
+            "reception_id",
+            "state",
+            "id",
+            sqlite_where=text("reception_id IS NOT NULL"),
+            postgresql_where=text("reception_id IS NOT NULL"),
+        ),
     )
 
 

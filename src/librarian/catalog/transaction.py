@@ -11,6 +11,7 @@ from librarian.catalog.arrivals import Arrivals
 from librarian.catalog.batches import Batches
 from librarian.catalog.claims import Claims
 from librarian.catalog.clearing import Clearing
+from librarian.catalog.confirmations import Confirmations
 from librarian.catalog.copies_due import CopiesDue
 from librarian.catalog.drives import Drives
 from librarian.catalog.events import Events
@@ -25,6 +26,7 @@ from librarian.catalog.outbox import Outbox
 from librarian.catalog.outgoing import OutgoingTransfers
 from librarian.catalog.pairings import Pairings
 from librarian.catalog.peers import Peers
+from librarian.catalog.receptions import Receptions
 from librarian.catalog.remote_instances import RemoteInstances
 from librarian.catalog.rules import Rules
 from librarian.catalog.search import Search
@@ -123,9 +125,19 @@ class Transaction:
         return Offers(self._connection, self._dialect)
 
     @cached_property
+    def receptions(self) -> Receptions:
+        """Drives of peers that are being read."""
+        return Receptions(self._connection, self._dialect)
+
+    @cached_property
     def outgoing(self) -> OutgoingTransfers:
         """Files on their way to peers."""
         return OutgoingTransfers(self._connection, self._dialect)
+
+    @cached_property
+    def confirmations(self) -> Confirmations:
+        """What peers say of what drives carry."""
+        return Confirmations(self._connection, self._dialect)
 
     @cached_property
     def batches(self) -> Batches:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from librarian.errors import LibrarianError
     from librarian.names import FileName, MemberPath, StoreName, Token
     from librarian.states import Kind
+    from librarian.stores.lane import Lane
+    from librarian.stores.parcels import Poured, Pouring, Source
 
 T = TypeVar("T")
 
@@ -337,6 +339,20 @@ class Store(ABC):
         Raises
         ------
         NotFound, UnsupportedMember (a link, or not a regular file), StoreUnavailable
+        """
+
+    @abstractmethod
+    async def pour(self, items: Sequence[Pouring], *, source: Source, lane: Lane) -> list[Poured]:
+        """Copy (or reflink) what a drive carries into staging that ``stage`` has made, comparing what is read.
+
+        Done in the threads of *lane*, which are the drive's: one that hangs holds up no store. The drive is only read.
+        A repeat starts each over. Per item None, or why not; what comes behind a drive that is gone, or a store that
+        is full, is not tried.
+
+        Raises
+        ------
+        StoreUnavailable
+            The store as a whole cannot be used, or the drive does not answer.
         """
 
     @abstractmethod

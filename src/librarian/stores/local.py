@@ -22,6 +22,7 @@ from librarian.stores import (
     opening,
     parts,
     places,
+    pouring,
     publishing,
     quarantine,
     room,
@@ -31,14 +32,24 @@ from librarian.stores import (
 from librarian.stores.lane import Pace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
     from pathlib import Path
 
     from librarian.checksum import Algorithm, Measured
     from librarian.names import FileName, MemberPath, Token
-    from librarian.stores.base import BadCopy, Bringing, Capacity, Publication, Publishing, Staged, StoreSpec, Stray
+    from librarian.stores.base import (
+        BadCopy,
+        Bringing,
+        Capacity,
+        Publication,
+        Publishing,
+        Staged,
+        StoreSpec,
+        Stray,
+    )
     from librarian.stores.ground import Footing, Ground
     from librarian.stores.lane import Trip
+    from librarian.stores.parcels import Poured, Pouring, Source
 
 T = TypeVar("T")
 
@@ -156,8 +167,11 @@ class LocalStore(base.Store):
         return await self._ride(what, ride, pace=pace)
 
     async def _ride(self, what: str, ride: Callable[[Trip], T], *, pace: Pace) -> T:
+        return await self._heed(what, self._lane.run(ride, pace=pace))
+
+    async def _heed(self, what: str, riding: Awaitable[T]) -> T:
         try:
-            return await self._lane.run(ride, pace=pace)
+            return await riding
         except OSError as error:
             refusal = faults.refusal_of(error, store=self.name, what=what)
             if error.errno in faults.LOST:
@@ -287,6 +301,17 @@ class LocalStore(base.Store):
         """See ``Store.open_published``."""
         fd = await self._run(f"read '{name}'", lambda here: _open_published(here, name, member))
         return os.fdopen(fd, "rb", buffering=0)
+
+    async def pour(self, items: Sequence[Pouring], *, source: Source, lane: lane.Lane) -> list[Poured]:
+        """See ``Store.pour``."""
+        guard.forbid_io_in_transaction("pour")
+        footing = self._require_footing()
+
+        def ride(trip: Trip) -> list[Poured]:
+            with source.stand() as drive_fd, ground.stand(self._spec, footing, trip) as here:
+                return pouring.pour(here, items, source=source, drive_fd=drive_fd)
+
+        return await self._heed("pour", lane.run(ride, pace=Pace.LONG))
 
     async def survey(self, known: Collection[Token], *, older_than: timedelta = timedelta(hours=1)) -> list[Stray]:
         """See ``Store.survey``."""

@@ -175,6 +175,7 @@ def _notice(seq: int, note: Waiting) -> Notice:
         size=rest["size"],
         checksum=None if rest["checksum"] is None else Checksum.trusted(rest["checksum"]),
         store=rest["store"],
+        transfer=rest["transfer"],
         code=rest["code"],
         reason=rest["reason"],
     )

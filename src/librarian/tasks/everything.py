@@ -16,6 +16,7 @@ from librarian.tasks.notify import Notify
 from librarian.tasks.plug import Plug
 from librarian.tasks.poll import Poll
 from librarian.tasks.probe import Probe
+from librarian.tasks.receive import Receive
 from librarian.tasks.reconcile import Reconcile
 from librarian.tasks.reread import Reread
 from librarian.tasks.seal import Seal
@@ -39,6 +40,7 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Clear(site),
         Wipe(site),
         Reread(site),
+        Receive(site),
         Backfill(site, site.settings.clones),
         Load(site),
         Send(site, site.settings.clones),

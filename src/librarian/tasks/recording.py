@@ -49,6 +49,9 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
     """Write File, Instance and listing of each, its event, the totals, what it owes, and COMPLETED."""
     if not good:
         return Recorded()
+    first = {each.transfer.name: each for each in good}
+    if len(first) < len(good):
+        return await _record_twins(tx, list(first.values()), good, now=now)
     ids = await tx.files.add(await in_turns(lambda each: _new_file(each.transfer, now), good))
     held = await tx.files.named([each.transfer.name for each in good if each.transfer.name not in ids])
     settled = [each for each in good if _is_equal(each.transfer, held)]
@@ -79,6 +82,21 @@ async def record_good(tx: Transaction, good: Sequence[Good], *, now: datetime) -
     await tx.claims.complete([Completion(id=each.transfer.id, has_staging=each.has_staging) for each in settled])
     lost = [_lost_race(each, held) for each in good if not _is_equal(each.transfer, held)]
     return Recorded(good=settled, bad=lost, owes=owes)
+
+
+async def _record_twins(tx: Transaction, first: Sequence[Good], good: Sequence[Good], *, now: datetime) -> Recorded:
+    """Some names came twice at once, on a drive and over the network: one of each is new, the others are equal or not.
+
+    Their order does not matter.
+    """
+    chosen = {each.transfer.token for each in first}
+    recorded = await record_good(tx, first, now=now)
+    others = await record_good(tx, [each for each in good if each.transfer.token not in chosen], now=now)
+    return Recorded(
+        good=[*recorded.good, *others.good],
+        bad=[*recorded.bad, *others.bad],
+        owes=recorded.owes or others.owes,
+    )
 
 
 def _instance(good: Good, file_id: FileId, now: datetime) -> NewInstance:
@@ -179,6 +197,7 @@ def _arrived(transfer: Incoming, file_id: FileId, *, is_new: bool) -> Arrived:
         checksum=transfer.checksum,
         store=transfer.store,
         peer_id=transfer.peer_id,
+        transfer=transfer.uuid if transfer.arrival is Arrival.DRIVE else "",
         is_new=is_new,
     )
 

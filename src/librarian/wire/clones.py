@@ -118,6 +118,8 @@ class Notice(PeerRequest):
     checksum: ChecksumText | None
     #: Of ``held``: the store that holds it.
     store: Remark = ""
+    #: Of ``held``: the transfer that the holder read from a drive, where it was one.
+    transfer: Remark = ""
     code: Remark = ""
     reason: Remark = ""
 

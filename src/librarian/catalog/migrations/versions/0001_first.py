@@ -28,6 +28,7 @@ _ESTIMATES: Final = (
     ("incoming_transfers", "incoming_by_state", "4000 1000 10 1"),
     ("incoming_transfers", "incoming_staging", "4000 1"),
     ("incoming_transfers", "incoming_by_name", "100000 2 1"),
+    ("incoming_transfers", "incoming_by_reception", "100000 20000 5000 1"),
     ("incoming_transfers", "sqlite_autoindex_incoming_transfers_1", "100000 1"),
     ("outgoing_transfers", "outgoing_live_once", "4000 1000 2 1"),
     ("outgoing_transfers", "outgoing_by_manifest", "100000 20000 1"),
@@ -246,6 +247,8 @@ def _incoming_transfers() -> None:
         sa.ForeignKeyConstraint(["rule_id"], ["rules.id"], ), sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("token"))
     op.create_index("incoming_by_name", "incoming_transfers", ["name", "id"])
+    op.create_index("incoming_by_reception", "incoming_transfers", ["reception_id", "state", "id"],
+        sqlite_where=sa.text("reception_id IS NOT NULL"), postgresql_where=sa.text("reception_id IS NOT NULL"))
     op.create_index("incoming_by_state", "incoming_transfers", ["state", "next_try_at", "id"],
         sqlite_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"),
         postgresql_where=sa.text("state IN ('initiated', 'ongoing', 'staged', 'ingesting')"))

@@ -1,0 +1,109 @@
+"""Confirming: what follows when the peer that a drive was sealed for speaks of what the drive carries.
+
+Called within the transaction that hears the notices. Nothing else ends a transfer that travels on a drive, however
+long its notice takes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from librarian import notifying
+from librarian.catalog.outgoing import Ending
+from librarian.catalog.records import Happening, Tally
+from librarian.states import Damage, Intent, Presence, TransferState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from librarian.catalog.confirmations import Moved, Spoilt
+    from librarian.catalog.records import Peer
+    from librarian.catalog.transaction import Transaction
+    from librarian.names import FileId
+    from librarian.outcomes import Refusal
+
+_DAMAGED: Final = frozenset(each.value for each in Damage)
+
+
+async def entries_held(
+    tx: Transaction, peer: Peer, files: Sequence[FileId], *, completed: Sequence[str], brought: Sequence[str]
+) -> None:
+    """*peer* holds *files*, which ended the transfers *completed*; *brought* it has read from drives.
+
+    A file may have come over the network while the drive that carries it too is still in the post.
+    """
+    await tx.confirmations.confirmed(completed)
+    await _received(tx, peer, brought)
+    for drive in await tx.confirmations.all_confirmed(peer.id, files, who=peer.name):
+        await _tell(tx, peer, drive, "confirmed", f"{peer.name} holds its {drive.files:,} files, {drive.bytes:,} bytes")
+
+
+async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal], *, epoch: int) -> frozenset[str]:
+    """*peer* could not take these from their drives: they end, and their copies are due again.
+
+    Returns the uuids of those that have ended now: older notices than the last applied change nothing.
+    """
+    if not refusals:
+        return frozenset()
+    codes = {each.transfer.uuid: each.code or "failed" for each in refusals}
+    why = {each.transfer.uuid: each.reason or "the receiver gives no reason" for each in refusals}
+    endings = [
+        Ending(uuid=uuid, state=TransferState.FAILED, code=code, reason=why[uuid], seq=each.seq)
+        for each, (uuid, code) in zip(refusals, codes.items(), strict=True)
+    ]
+    ended = frozenset(await tx.outgoing.end(peer.id, endings, epoch=epoch))
+    lost = [each.transfer for each in refusals if each.transfer.uuid in ended]
+    await tx.confirmations.failed(sorted(ended))
+    await _received(tx, peer, sorted(ended))
+    spoilt = await tx.confirmations.spoil([uuid for uuid in sorted(ended) if codes[uuid] in _DAMAGED])
+    on_drive = {each.name: each.drive for each in spoilt}
+    await tx.events.tell(
+        [
+            Happening(
+                subject=each.name,
+                what=f"refused at {peer.name}",
+                who=peer.name,
+                why=f"from the drive {on_drive[each.name]}: {why[each.uuid]}"
+                if each.name in on_drive
+                else why[each.uuid],
+            )
+            for each in lost
+        ]
+    )
+    await _count_losses(tx, spoilt)
+    await tx.loading.unload([each.file_id for each in lost])
+    return ended
+
+
+async def _received(tx: Transaction, peer: Peer, uuids: Sequence[str]) -> None:
+    for drive in await tx.confirmations.heard_from(uuids, who=peer.name):
+        await _tell(tx, peer, drive, "received", f"{peer.name} reads its {drive.files:,} files, {drive.bytes:,} bytes")
+
+
+async def _tell(tx: Transaction, peer: Peer, drive: Moved, what: str, why: str) -> None:
+    subject = f"drive:{drive.drive}"
+    await tx.events.tell([Happening(subject=subject, what=what, who=peer.name, why=why)])
+    await notifying.notify(
+        tx, cause=f"{subject}:{what}:{drive.round}", text=f"The drive {drive.drive} is {what}: {why}."
+    )
+
+
+async def _count_losses(tx: Transaction, spoilt: Sequence[Spoilt]) -> None:
+    """Take what was found bad from the totals: of its drive, and of the site where it was the last copy."""
+    if not spoilt:
+        return
+    files = await tx.files.named([each.name for each in spoilt])
+    left = {
+        copy.file_id
+        for copy in await tx.instances.of_files([file.id for file in files.values()])
+        if copy.presence in (Presence.PRESENT, Presence.SUSPECT) and copy.intent is Intent.KEEP
+    }
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for each in spoilt:
+        is_last = files[each.name].id not in left
+        for subject in (f"store:{each.drive}", *(("held",) if is_last else ())):
+            counts[subject] -= 1
+            sizes[subject] -= each.size
+    await tx.tallies.add_many({subject: Tally(files=counts[subject], bytes=sizes[subject]) for subject in counts})

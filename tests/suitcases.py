@@ -1,0 +1,165 @@
+"""Drives that one site of a test has sealed for another."""
+
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sqlalchemy import insert, select
+
+from librarian import manifest, pairing
+from librarian.catalog.database import make_engine
+from librarian.catalog.schema import DriveRow, InstanceRow, ManifestRow, OutgoingRow, StoreRow
+from librarian.checksum import Algorithm, measure_blocking
+from librarian.keys import SigningKey
+from librarian.names import FileName
+from librarian.states import DriveState, Kind
+from librarian.timing import utc_now
+from librarian.wire.manifest import Entry, Head, Sender
+from tests.clone_fixtures import Party
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A drive with what is needed to check and to forge it."""
+
+    root: Path
+    head: Head
+    entries: tuple[Entry, ...]
+    key: SigningKey
+
+
+def entry_of(name: str, path: Path, file) -> Entry:
+    measured = measure_blocking(path, Algorithm(file.checksum.algorithm))
+    members = None
+    if file.kind is Kind.BOOK:
+        members = tuple((each.path, each.size, each.hex) for each in measured.members)
+    return Entry(
+        uuid=str(uuid.uuid4()),
+        name=name,
+        kind=file.kind.value,
+        size=file.size,
+        checksum=str(file.checksum),
+        uploader=file.uploader,
+        origin=file.origin,
+        created_at=file.created_at,
+        members=members,
+    )
+
+
+async def pack(
+    sender: Party, names, root: Path, *, to: str, drive: str = "A07", key: SigningKey | None = None
+) -> Packed:
+    """Copy files of *sender* onto the drive at *root* and seal it for *to*, with all the rows that belong to it."""
+    store_uuid, generation = str(uuid.uuid4()), 3
+    root.mkdir(parents=True, exist_ok=True)
+    (root / ".librarian-store").write_text(
+        json.dumps({"version": 1, "uuid": store_uuid, "generation": generation}) + "\n"
+    )
+    async with sender.site.catalog.begin() as tx:
+        files = await tx.files.named([FileName(name) for name in names])
+        site = await tx.site.get()
+    key = key or await pairing.signing_key(sender.site)
+    entries = []
+    for name in sorted(names):
+        file = files[FileName(name)]
+        source = next(store.path_of(file.name) for store in sender.site.stores if store.path_of(file.name).exists())
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copyfile(source, target)
+        entries.append(entry_of(name, target, file))
+    head = Head(
+        uuid=str(uuid.uuid4()),
+        drive=drive,
+        store=store_uuid,
+        generation=generation,
+        round=1,
+        serial=None,
+        sender=Sender(name=sender.name, uuid=site.uuid),
+        to=to,
+        sealed_at=utc_now(),
+        files=len(entries),
+        bytes=sum(entry.size for entry in entries),
+        key=key.public,
+    )
+    packed = Packed(root, head, tuple(entries), key)
+    seal(packed)
+    await _write_rows(sender, packed, {name: files[FileName(name)].id for name in names})
+    return packed
+
+
+def changed(packed: Packed, **head) -> Packed:
+    """The same drive, sealed with another head."""
+    return seal(replace(packed, head=packed.head.model_copy(update=head)))
+
+
+def seal(packed: Packed) -> Packed:
+    """Write the manifest of *packed* onto its drive."""
+    with manifest.ManifestWriter(os.open(packed.root, os.O_RDONLY | os.O_DIRECTORY), packed.head) as writer:
+        for entry in packed.entries:
+            writer.add(manifest.line(entry))
+        writer.finish(packed.key)
+    return packed
+
+
+async def _write_rows(sender: Party, packed: Packed, ids) -> None:
+    head, now = packed.head, utc_now()
+    async with sender.site.catalog.read() as tx:
+        peer = await tx.peers.get(head.to)
+    engine = make_engine(sender.site.settings.database)
+    async with engine.begin() as connection:
+
+        async def write(row, **values):
+            return (await connection.execute(insert(row).values(**values).returning(row.id))).scalar_one()
+
+        store = await write(StoreRow, name=head.drive, uuid=head.store, kind="drive", is_open=False, created_at=now)
+        drive = await write(
+            DriveRow, store_id=store, filesystem="ext4", size=64 * 1024**2, full_at=980, state=DriveState.IN_TRANSIT,
+            since=now, who="admin", round=1, generation=head.generation, path=str(packed.root), is_plugged=False,
+            seen_at=now, created_at=now,
+        )  # fmt: skip
+        row = await write(
+            ManifestRow, uuid=head.uuid, drive_id=drive, round=1, peer_id=peer.id, files=head.files, bytes=head.bytes,
+            head=head.model_dump_json(by_alias=True), seal="{}", sealed_at=now, sealed_by="admin",
+        )  # fmt: skip
+        for entry in packed.entries:
+            await write(
+                InstanceRow, file_id=ids[entry.name], store_id=store, presence="present", intent="keep",
+                verified_at=now, verified_from="medium", created_at=now,
+            )  # fmt: skip
+            await write(
+                OutgoingRow, uuid=entry.uuid, peer_id=peer.id, file_id=ids[entry.name], size=entry.size,
+                manifest_id=row, state="ongoing", created_at=now, progressed_at=now,
+            )  # fmt: skip
+    await engine.dispose()
+
+
+async def receive(receiver: Party, root: Path, *, status: int = 200, **more):
+    """Order *receiver* to receive the drive at *root*; what it answers."""
+    reply = await receiver.live.call("POST", "/api/v1/receptions", body={"path": str(root), **more})
+    assert reply.status == status, reply.raw
+    return reply.json
+
+
+async def reception(receiver: Party, uuid: str):
+    reply = await receiver.live.call("GET", f"/api/v1/receptions/{uuid}")
+    assert reply.status == 200, reply.raw
+    return reply.json
+
+
+async def drive_of(sender: Party, name: str = "A07"):
+    """State of a drive, and the counts of its manifest."""
+    engine = make_engine(sender.site.settings.database)
+    async with engine.connect() as connection:
+        found = (
+            await connection.execute(
+                select(DriveRow.state, ManifestRow.confirmed_files, ManifestRow.failed_files)
+                .join(StoreRow, StoreRow.id == DriveRow.store_id)
+                .join(ManifestRow, ManifestRow.drive_id == DriveRow.id)
+                .where(StoreRow.name == name)
+            )
+        ).one()
+    await engine.dispose()
+    return tuple(found)
