@@ -16,7 +16,7 @@ from librarian.catalog.records import Happening
 from librarian.catalog.stopped import Stop
 from librarian.errors import LibrarianError, Unavailable
 from librarian.replication import Assertion, note
-from librarian.states import Damage, DueState, TransferState
+from librarian.states import Damage, DueState, RuleWay, TransferState
 from librarian.timing import retry_delay, utc_now
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def record_failures(tx: Transaction, peer: Peer, failed: Sequence[Failed],
     if not failed:
         return None
     dues = await tx.copies_due.of_files([each.file_id for each in failed])
-    owed = {due.file_id: due for due in dues if due.peer == peer.name}
+    owed = {due.file_id: due for due in dues if due.peer == peer.name and due.way is RuleWay.NETWORK}
     turns: list[Turn] = []
     stops: list[Failed] = []
     for each in failed:

@@ -323,3 +323,37 @@ def test_a_refusal_of_long_ago_is_not_told_of_a_file_that_is_here():
     failed = replace(ARRIVING, state=TransferState.FAILED, reason="other bytes came")
 
     assert said(replace(HELD, instances=(COPY,), arrival=failed)) == "A good copy is on fast, verified 60 min ago."
+
+
+CARRIED = {"way": RuleWay.CARRIED, "rule": "post"}
+ROOM = f"waits since {HOUR}: it is copied as soon as a"
+
+
+def here(state=DueState.DUE, **changes) -> Standing:
+    owed = replace(DUE, way=RuleWay.LOCAL, rule="second", peer=None, state=state, **changes)
+    return replace(HELD, dues=(owed,))
+
+
+LOADING = {
+    "for a drive": (
+        due(**CARRIED),
+        f"waits since {HOUR}: it is copied as soon as a drive of the rule has room for it.",
+    ),
+    "loaded": (
+        due(DueState.LOADED, reason="on A07", **CARRIED),
+        f"rests on A07 since {HOUR}, until nersc says that it holds it.",
+    ),
+    "for a store": (here(), f"{ROOM} store of the rule has room for it."),
+    "for one store": (here(store="slow"), "The copy on slow that the rule second asks for waits since"),
+    "under way": (here(DueState.SENDING), f"is being copied, or read back, since {HOUR}."),
+    "no source": (here(DueState.BLOCKED), "no healthy copy of it is here; it goes on when one is."),
+    "failed": (
+        here(next_try_at=NOW + timedelta(minutes=1), attempts=1, code="no_room", reason="it is full"),
+        "is tried again at 2026-11-25 12:01:00 UTC, after one try: it is full.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("standing", "sentence"), LOADING.values(), ids=LOADING)
+def test_a_copy_onto_a_store_or_drive_of_ours_says_what_it_waits_for(standing, sentence):
+    assert sentence in said(standing)

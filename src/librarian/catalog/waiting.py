@@ -178,6 +178,7 @@ class WaitingCopies(Repository):
                 and_(
                     OutgoingRow.peer_id == CopyDueRow.peer_id,
                     OutgoingRow.file_id == CopyDueRow.file_id,
+                    # What travels on a drive is no matter of the network.
                     OutgoingRow.manifest_id.is_(None),
                     is_live(OutgoingRow.state),
                 ),

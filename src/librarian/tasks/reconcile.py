@@ -12,7 +12,7 @@ from librarian.catalog.copies_due import Turn
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening
 from librarian.replication import Assertion, note
-from librarian.states import OPEN, DueState, Settlement, TransferState, Way, settle
+from librarian.states import OPEN, DueState, RuleWay, Settlement, TransferState, Way, settle
 from librarian.tasks.base import Cadence
 from librarian.tasks.lanes import LaneTask
 from librarian.timing import utc_now
@@ -96,7 +96,7 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
     ) -> list[Outgoing]:
         """The transfers in doubt, but those that no engine works on and no rule asks for any more: these end."""
         dues = await tx.copies_due.of_files([t.file_id for t in plan.outgoing])
-        owed = {due.file_id for due in dues if due.peer == plan.peer.name}
+        owed = {due.file_id for due in dues if due.peer == plan.peer.name and due.way is RuleWay.NETWORK}
         unowed = {t.uuid: t for t in plan.outgoing if t.state is not TransferState.STAGED and t.file_id not in owed}
         why = "no rule asks for it any more"
         await tx.outgoing.end(
