@@ -147,3 +147,36 @@ def test_a_globus_of_its_own_moves_the_bytes(tmp_path):
     assert "A Globus of our own moves the bytes" in shown.text
     assert "3 are verified at nersc as well" in shown.text
     assert (code, list(shown.folder.iterdir()), shown.processes()) == (0, [], [])
+
+
+@pytest.fixture(scope="module")
+def carried(tmp_path_factory):
+    with demonstration(tmp_path_factory.mktemp("carried") / "work", "--sneakernet", "--keep") as shown:
+        shown.read_until("Next: ")
+        (store,) = [line.split()[-1] for line in shown.text.splitlines() if "ls -R " in line]
+        content = Path(store, "night", "run.uvh5").read_bytes()
+        code = shown.stop()
+        return Seen(shown.text, None, content, code, list(shown.folder.iterdir()), shown.processes())
+
+
+def test_a_drive_is_carried_between_sites_that_are_cut_off_released_and_carried_again(carried):
+    told = [line.partition(":")[0] for line in carried.text.splitlines()]
+
+    there = ["Loaded", "Sealed for nersc", "Unplugged", "Received at nersc"]
+    steps = [*there, "The link is back.", "Confirmed", "Released"]
+    assert [line for line in told if line in steps] == steps * 2
+
+
+def test_what_was_carried_stands_at_both_sites_and_comes_back_as_it_was(carried):
+    rows = [line.split() for line in carried.text.splitlines() if line.startswith(("night/", "generated/"))]
+
+    assert [row[5:9] for row in rows] == [["1", "✓", "1", "✓"]] * 3
+    assert carried.file_at_second_site == b"light" * 1000
+    assert "each as it was uploaded" in carried.text
+
+
+def test_a_carried_demonstration_leaves_nothing_behind(carried):
+    mounts = Path("/proc/self/mounts").read_text()
+
+    assert (carried.code, carried.left, carried.processes) == (0, [], [])
+    assert "librarian-demo-" not in mounts

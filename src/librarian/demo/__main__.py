@@ -7,7 +7,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Sequence  # noqa: TC003 - typer looks at annotations
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -16,14 +16,18 @@ import typer
 
 from librarian.cli.terminal import awaited, run_app, size_text
 from librarian.demo.globus import serving_globus
-from librarian.demo.payloads import BIG_BOOK_BYTES, Payload, check_room, collect, make_big_book, same_bytes
-from librarian.demo.showing import Row, Screen, save_picture
+from librarian.demo.payloads import BIG_BOOK_BYTES, check_room, collect, make_big_book
+from librarian.demo.showing import Screen, save_picture
 from librarian.demo.sites import FIRST, SECOND, DemoSite, introduce, make_site, serving
-from librarian.errors import ChecksumMismatch, Unavailable
-from librarian.states import Presence
+from librarian.demo.sneakernet import carry_all, islands
+from librarian.demo.steps import make_row, prove_download, upload_all
+from librarian.errors import BadRequest, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from librarian.client import LibrarianClient
+    from librarian.demo.payloads import Payload
     from librarian.wire.files import FileDescription
 
 #: Give up when nothing has become verified for this long, in seconds.
@@ -43,6 +47,7 @@ class Options:
     big: int
     picture: Path | None
     globus: bool
+    sneakernet: bool
 
 
 @app.command()
@@ -60,6 +65,9 @@ async def demo(
     globus: Annotated[
         bool, typer.Option("--globus", help="Send through Globus: a service on loopback that speaks as it does.")
     ] = False,
+    sneakernet: Annotated[
+        bool, typer.Option("--sneakernet", help="Carry the files on a drive, twice, while the sites are cut off.")
+    ] = False,
 ) -> None:
     """Start two librarians, upload data to one, and wait until every file is verified at both.
 
@@ -67,8 +75,10 @@ async def demo(
 
     Example: scripts/demo --big 20000000 --keep
     """
+    if globus and sneakernet:
+        raise BadRequest("what a drive carries does not go through Globus", remedy="Give one of the two options.")
     screen = Screen()
-    options = Options(keep=keep, data=data, big=big, picture=picture, globus=globus)
+    options = Options(keep=keep, data=data, big=big, picture=picture, globus=globus, sneakernet=sneakernet)
     shown = asyncio.Event()
     work = asyncio.create_task(show(options, screen, shown), name="demo")
     caught: list[signal.Signals] = []
@@ -92,19 +102,18 @@ async def show(options: Options, screen: Screen, shown: asyncio.Event) -> None:
     """The whole demonstration; sets *shown* when all there is to see was seen."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="librarian-demo-")))
-        check_room(folder, big=options.big)
+        check_room(folder, big=options.big, is_carried=options.sneakernet)
         payloads = collect(options.data, folder)
         with screen.making(f"a book of {size_text(options.big)}"):
             payloads.append(await make_big_book(folder, options.big))
-        globus = await stack.enter_async_context(serving_globus(folder)) if options.globus else None
-        sites = [make_site(folder, name, globus) for name in (FIRST, SECOND)]
-        with screen.making("two sites"):
-            await stack.enter_async_context(serving(*sites))
-            await introduce(*sites)
-        screen.say(f"Two librarians are up:\n  {FIRST:10}  {sites[0].url}\n  {SECOND:10}  {sites[1].url}\n")
-        if globus is not None:
-            screen.say(f"A Globus of our own moves the bytes: {globus.url}\n")
-        seconds = await upload_all(sites[0], payloads, screen)
+        if options.sneakernet:
+            between = await stack.enter_async_context(islands(folder, payloads, screen))
+            sites = [between.first, between.second]
+            tell_addresses(sites, screen)
+            seconds = await carry_all(between, payloads)
+        else:
+            sites = await stack.enter_async_context(connected(folder, screen, with_globus=options.globus))
+            seconds = await upload_all(sites[0], payloads, screen)
         described = await wait_for_both(sites, payloads, screen)
         rows = [make_row(payload, *found, seconds=seconds[payload.name]) for payload, found in described]
         names = [site.name for site in sites]
@@ -119,19 +128,24 @@ async def show(options: Options, screen: Screen, shown: asyncio.Event) -> None:
             await asyncio.Event().wait()
 
 
-async def upload_all(site: DemoSite, payloads: Sequence[Payload], screen: Screen) -> dict[str, float]:
-    """Upload one after the other; the seconds that each took until it was verified."""
-    seconds = {}
-    with screen.uploads(payloads) as uploads:
-        async with site.client() as client:
-            for payload in payloads:
-                uploads.begin(payload)
-                started = time.monotonic()
-                done = await client.upload(payload.source, payload.name, progress=uploads.show)
-                seconds[payload.name] = time.monotonic() - started
-                uploads.end(payload.name, done.size, seconds[payload.name])
-    screen.say(f"{len(payloads)} files and books are verified and durable at {site.name}.")
-    return seconds
+@asynccontextmanager
+async def connected(folder: Path, screen: Screen, *, with_globus: bool) -> AsyncIterator[list[DemoSite]]:
+    """Run two sites that send to each other over the network while the block runs."""
+    async with AsyncExitStack() as stack:
+        globus = await stack.enter_async_context(serving_globus(folder)) if with_globus else None
+        sites = [make_site(folder, name, globus) for name in (FIRST, SECOND)]
+        with screen.making("two sites"):
+            await stack.enter_async_context(serving(*sites))
+            await introduce(*sites)
+        tell_addresses(sites, screen)
+        if globus is not None:
+            screen.say(f"A Globus of our own moves the bytes: {globus.url}\n")
+        yield sites
+
+
+def tell_addresses(sites: Sequence[DemoSite], screen: Screen) -> None:
+    """Say where both sites are."""
+    screen.say(f"Two librarians are up:\n  {FIRST:10}  {sites[0].url}\n  {SECOND:10}  {sites[1].url}\n")
 
 
 Found = tuple["FileDescription", "FileDescription"]
@@ -179,36 +193,6 @@ async def _arrived(first: LibrarianClient, second: LibrarianClient, names: Seque
 async def _reason(client: LibrarianClient, name: str) -> str:
     owed = (await client.describe(name)).copies_due
     return owed[0].reason or owed[0].state if owed else "nobody says why"
-
-
-def make_row(payload: Payload, first: FileDescription, second: FileDescription, *, seconds: float) -> Row:
-    """What is where now."""
-    copies = [sum(each.presence is Presence.PRESENT for each in file.instances) for file in (first, second)]
-    return Row(
-        name=payload.name,
-        kind=first.kind.value,
-        size=first.size,
-        checksum=first.checksum,
-        copies=copies,
-        seconds=seconds,
-    )
-
-
-async def prove_download(site: DemoSite, payloads: Sequence[Payload], folder: Path, screen: Screen) -> None:
-    """Fetch a book from the second site, and compare it with what was uploaded, byte by byte.
-
-    Raises
-    ------
-    ChecksumMismatch
-        It came back different.
-    """
-    payload = next((each for each in payloads if each.is_book), payloads[0])
-    target = folder / "download"
-    async with site.client() as client:
-        done = await client.download(payload.name, target)
-    if not await asyncio.to_thread(same_bytes, payload.source, target):
-        raise ChecksumMismatch(f"{payload.name} came back different from {site.name}")
-    screen.say(f"\nDownloaded {payload.name} from {site.name}: {done.size:,} bytes, each as it was uploaded.")
 
 
 def say_goodbye(sites: Sequence[DemoSite], screen: Screen, *, keep: bool) -> None:

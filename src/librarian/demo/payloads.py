@@ -17,8 +17,9 @@ from librarian.errors import BadRequest, NoRoom
 REAL_DATA: Final = Path(__file__).parents[4] / "shared" / "data" / "hera"
 BIG_BOOK_MEMBERS: Final = 16
 BIG_BOOK_BYTES: Final = 1_000_000_000
-#: The big book, its copy at each site, and what else comes.
+#: The big book, and its copy at each site.
 _COPIES: Final = 3
+#: What else comes.
 _MARGIN: Final = 200_000_000
 _CHUNK: Final = 4 * 1024**2
 
@@ -42,9 +43,9 @@ class Payload:
         return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def check_room(folder: Path, *, big: int) -> None:
-    """Refuse to begin what the disk under *folder* cannot hold; raises NoRoom."""
-    free, needed = shutil.disk_usage(folder).free, _COPIES * big + _MARGIN
+def check_room(folder: Path, *, big: int, is_carried: bool = False) -> None:
+    """Refuse to begin what the disk under *folder* cannot hold, with a drive if it *is_carried*; raises NoRoom."""
+    free, needed = shutil.disk_usage(folder).free, (_COPIES + is_carried) * big + _MARGIN
     if free < needed:
         raise NoRoom(
             f"the demonstration needs {size_text(needed)} in {folder}, where {size_text(free)} are free",

@@ -18,6 +18,7 @@ from librarian.client import Address, LibrarianClient
 from librarian.errors import Unavailable
 from librarian.states import Role
 from librarian.wire.accounts import AccountDescription, CreateAccount
+from librarian.wire.pairing import Invite, Invited, Join
 from librarian.wire.peers import PeerDescription, PutPeer
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FIRST: Final = "chajnantor"
 SECOND: Final = "nersc"
+RULE: Final = "everything"
 #: A server that has not ended this long after SIGTERM is killed, in seconds.
 PATIENCE: Final = 30.0
 #: Seconds between two looks whether a server is up.
@@ -84,8 +86,11 @@ class DemoSite:
         return LibrarianClient(self.url, user=account, password=self.passwords[account])
 
 
-def make_site(folder: Path, name: str, globus: Globus | None = None) -> DemoSite:
-    """Settings for a site with SQLite and one store; with *globus*, the first sends through it."""
+def make_site(folder: Path, name: str, globus: Globus | None = None, *, link: str | None = None) -> DemoSite:
+    """Settings for a site with SQLite and one store; with *globus*, the first sends through it.
+
+    Where others reach it over a *link*, that is its URL, and the first has its files carried on drives.
+    """
     home = folder / name
     home.mkdir()
     with socket.socket() as probe:
@@ -95,6 +100,7 @@ def make_site(folder: Path, name: str, globus: Globus | None = None) -> DemoSite
 name = "{name}"
 listen = "127.0.0.1:{port}"
 state = "{home}/state"
+{"" if link is None else f'public_url = "{link}"'}
 
 [[stores]]
 name = "main"
@@ -113,11 +119,12 @@ client_id = "{globus.client_id}"
 client_secret_file = "{globus.secret_file}"
 """
     if name == FIRST:
+        way = 'stores = ["D*"]' if link else f'engines = ["{"http" if globus is None else "globus"}"]'
         settings += f"""
 [[rules]]
-name = "everything"
+name = "{RULE}"
 peer = "{SECOND}"
-engines = ["{"http" if globus is None else "globus"}"]
+{way}
 """
     accounts = ("demo", SECOND if name == FIRST else FIRST)
     site = DemoSite(
@@ -142,6 +149,17 @@ async def introduce(first: DemoSite, second: DemoSite) -> None:
             _create(theirs, second, {"demo": Role.READER, FIRST: Role.UPSTREAM}),
         )
         await asyncio.gather(_add_peer(ours, second, first), _add_peer(theirs, first, second))
+
+
+async def pair(first: DemoSite, second: DemoSite) -> None:
+    """Connect two sites by an invitation, which has each know the other's key as well."""
+    async with first.operator() as ours, second.operator() as theirs:
+        await _create(ours, first, {"demo": Role.UPLOADER})
+        await _create(theirs, second, {"demo": Role.READER})
+        wanted = Invite(name=second.name, direction="send")
+        invited = await ours.request("POST", "/invitations", body=wanted, answer=Invited)
+        joining = Join(token=SecretStr(invited.token))
+        await theirs.request("POST", "/pairings", body=joining, answer=PeerDescription, repeats=False)
 
 
 async def _create(operator: LibrarianClient, site: DemoSite, roles: dict[str, Role]) -> None:
