@@ -10,6 +10,7 @@ from librarian import guard, pairing
 from librarian.client.address import Address
 from librarian.client.connection import Connection
 from librarian.errors import BadRequest, Conflict, NotFound
+from librarian.keys import is_strong
 from librarian.names import SiteName
 from librarian.peers import SILENCE, require_tls
 from librarian.states import Reach, Role
@@ -105,6 +106,8 @@ async def _ask_for_terms(site: Site, invitation: Invitation, *, authority: str |
         raise Conflict(
             f"the site that answers is called {terms.site.name!r}, not {invitation.site!r}", remedy=pairing.ASK_AGAIN
         )
+    if not is_strong(terms.public_key):
+        raise Conflict(f"{invitation.site} gives a key by which anybody could sign", remedy=pairing.ASK_AGAIN)
     return pairing.Half(
         name=invitation.site,
         url=address.url,

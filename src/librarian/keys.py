@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -17,6 +17,13 @@ from librarian.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+
+#: Of the curve that the keys are points of.
+_PRIME: Final = 2**255 - 19
+_D: Final = -121665 * pow(121666, -1, _PRIME) % _PRIME
+#: The highest bit of a key says on which side of the axis its point lies.
+_SIGN_BIT: Final = 1 << 255
 
 
 class Secrets:
@@ -96,8 +103,28 @@ class SigningKey:
         return base64.b64encode(self._key.sign(_joined(parts))).decode()
 
 
+def is_strong(public_key: str) -> bool:
+    """Whether *public_key* (Base64) can be anybody's: of the points of small order everybody can make signatures.
+
+    They have the heights 0, 1, -1, and those whose double has the height 0: d y^4 + 2 y^2 = 1 on the curve
+    -x^2 + y^2 = 1 + d x^2 y^2.
+
+    Source: RFC 8032, section 5.1.
+    """
+    try:
+        raw = base64.b64decode(public_key, validate=True)
+        Ed25519PublicKey.from_public_bytes(raw)
+    except ValueError:
+        return False
+    height = (int.from_bytes(raw, "little") & ~_SIGN_BIT) % _PRIME
+    is_of_order_8 = (_D * pow(height, 4, _PRIME) + 2 * height * height - 1) % _PRIME == 0
+    return not is_of_order_8 and height not in (0, 1, _PRIME - 1)
+
+
 def is_signed(signature: str, *parts: str, public_key: str) -> bool:
     """Whether *signature* is that of *parts* by the owner of *public_key*."""
+    if not is_strong(public_key):
+        return False
     try:
         key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
         key.verify(base64.b64decode(signature, validate=True), _joined(parts))

@@ -5,6 +5,7 @@ import pytest
 from librarian.states import Role
 from tests.certificates import make_certificate
 from tests.clone_fixtures import party
+from tests.network.test_pairing import invite, join, reachable
 from tests.site_fixtures import create_account, password_of
 
 
@@ -65,3 +66,33 @@ async def test_what_is_no_certificate_is_refused(pair):
     refused = await adds(*pair, authority="no certificate")
 
     assert (refused.status, refused.json["code"]) == (400, "bad_request")
+
+
+async def test_two_sites_pair_over_tls_when_each_knows_the_authority_of_the_other(
+    urls, tmp_path, certificate, stranger
+):
+    async with (
+        reachable(urls[0], tmp_path / "a", "chajnantor", certificate=certificate) as inviter,
+        reachable(urls[1], tmp_path / "b", "nersc", certificate=stranger) as joiner,
+    ):
+        token = await invite(inviter, authority=stranger.read_text())
+
+        trusting_nobody = await join(joiner, token)
+        joined = await join(joiner, token, authority=certificate.read_text())
+        await inviter.replicates_to(joiner, engines=("http",))
+        await inviter.upload({"one": b"one"})
+        await inviter.knows_copies_at(joiner, ["one"])
+
+    assert (trusting_nobody.status, "certificate" in trusting_nobody.json["message"]) == (503, True)
+    assert (joined.status, joined.json["reach"]) == (200, "push")
+    assert joined.json["url"].startswith("https://")
+
+
+async def test_an_inviter_that_is_not_told_of_the_authority_cannot_call_back(urls, tmp_path, certificate, stranger):
+    async with (
+        reachable(urls[0], tmp_path / "a", "chajnantor", certificate=certificate) as inviter,
+        reachable(urls[1], tmp_path / "b", "nersc", certificate=stranger) as joiner,
+    ):
+        joined = await join(joiner, await invite(inviter), authority=certificate.read_text())
+
+    assert (joined.status, joined.json["is_fetched"]) == (200, True)

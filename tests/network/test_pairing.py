@@ -23,7 +23,7 @@ NAMES = ["2026/one", "2026/two"]
 async def reachable(url, folder, name, *, public_url=None, **options):
     """A site that tells others where it is; *public_url*: where it is not."""
     port = free_port()
-    told = public_url or f"http://127.0.0.1:{port}"
+    told = public_url or f"{'https' if options.get('certificate') else 'http'}://127.0.0.1:{port}"
 
     def change(settings):
         return settings.model_copy(update={"public_url": told})
@@ -283,7 +283,8 @@ async def test_until_the_terms_are_confirmed_the_inviter_has_no_more_than_a_row(
     assert (await inviter.site.neighbours.look_again("nersc")).name == "nersc"
 
 
-async def test_what_is_said_before_there_are_accounts_must_be_signed(strangers):
+@pytest.mark.parametrize("key", [SigningKey(SigningKey.mint()).public, "A" * 43 + "="])
+async def test_what_is_said_before_there_are_accounts_must_be_signed(strangers, key):
     inviter, joiner = strangers
     secret = read_token(await invite(inviter)).secret.get_secret_value()
     body = {
@@ -291,7 +292,7 @@ async def test_what_is_said_before_there_are_accounts_must_be_signed(strangers):
         "site": {"name": "nersc"},
         "url": joiner.live.url,
         "knock": "0" * 32,
-        "public_key": SigningKey(SigningKey.mint()).public,
+        "public_key": key,
         "signature": "A" * 86 + "==",
     }
 
