@@ -103,7 +103,7 @@ class Party:
         await self._upload({name: (Kind.BOOK, members)})
 
     async def _upload(self, payloads) -> None:
-        admin = await self._account()
+        admin = await self.account()
         requests = [
             UploadRequest(name=FileName(name), size=_size(content), kind=kind)
             for name, (kind, content) in payloads.items()
@@ -119,7 +119,7 @@ class Party:
         settled = await intake.wait_until_settled(self.site, [c.uuid for c in commits], timedelta(seconds=PATIENCE))
         assert {upload.state.value for upload in settled.values()} == {"completed"}, settled
 
-    async def _account(self):
+    async def account(self):
         async with self.site.catalog.read() as tx:
             return await tx.accounts.get("admin")
 

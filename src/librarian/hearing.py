@@ -97,7 +97,9 @@ async def take_notices(site: Site, account: Account, said: Notices) -> NoticeAns
     if len(seqs) != len(said.notices):
         raise BadRequest("two notices carry the same number", remedy="Number every notice of a site once.")
     uuids = [notice.subject for notice in said.notices if notice.state in ("staged", "cancelled")]
-    async with site.writers.hold_free(uuids) as free, site.catalog.begin() as tx:
+    async with site.catalog.read() as tx:
+        known = await peer_of(tx, site, account)
+    async with site.writers.hold_free(uuids, peer=known.id) as free, site.catalog.begin() as tx:
         heard = await notices.hear(
             tx,
             peer=await peer_of(tx, site, account),

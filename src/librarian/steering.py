@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from librarian import intake, outcomes, replication
 from librarian.catalog.records import Happening
 from librarian.catalog.stopped import Selection
-from librarian.errors import LibrarianError, NotFound, WrongState
+from librarian.errors import Conflict, LibrarianError, NotFound, WrongState
 from librarian.names import FileName
 from librarian.states import LIVE, OUTGOING_MOVES, TransferState, Way, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from librarian.catalog.records import Account, Incoming, Outgoing
+    from librarian.catalog.records import Account, Incoming, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import FileId, PeerId
     from librarian.site import Site
@@ -67,23 +67,50 @@ async def _ids_of(tx: Transaction, names: Sequence[str]) -> tuple[FileId, ...]:
     return tuple(file.id for file in found.values())
 
 
-async def cancel(site: Site, account: Account, uuids: Sequence[str], *, dry_run: bool) -> list[Ordered]:
-    """End the transfers *uuids*, whichever way they go; an outcome for each, in their order.
+async def cancel(
+    site: Site, account: Account, uuids: Sequence[str], *, peer_name: str | None = None, dry_run: bool
+) -> list[Ordered]:
+    """End the transfers *uuids* (of one peer), whichever way they go; an outcome for each, in their order.
 
     The other site is told. What was on its way out stays here, and its copy in quarantine; what was on its way in
     loses its staging, and its name is free. A batch goes on for the others that are in it.
+
+    Peers choose the uuids of what they send. Without *peer_name* one that this site chose goes before any of theirs,
+    and one that several of them chose ends nothing.
+
+    Raises
+    ------
+    NotFound
+        There is no such peer.
     """
     async with site.catalog.read() as tx:
-        leaving = {each.uuid: each for each in await tx.outgoing.with_uuids(uuids)}
-        arriving = {each.uuid: each for each in await tx.offers.with_uuids(uuids)}
+        peer = None if peer_name is None else await tx.peers.get(peer_name)
+        leaving = {each.uuid: each for each in await tx.outgoing.with_uuids(uuids) if _is_of(each, peer)}
+        arriving: defaultdict[str, list[Incoming]] = defaultdict(list)
+        for each in await tx.offers.with_uuids(uuids):
+            if _is_of(each, peer):
+                arriving[each.uuid].append(each)
     ordered = {each.uuid: _order_out(each) for each in leaving.values()}
     going = [each for each in leaving.values() if ordered[each.uuid].refusal is None]
     if going and not dry_run:
         await _cancel_out(site, account, going)
-    for uuid, arrival in arriving.items():
-        if uuid not in ordered:
-            ordered[uuid] = await _cancel_in(site, account, arrival, dry_run=dry_run)
+    for uuid, arrivals in arriving.items():
+        if uuid in ordered:
+            continue
+        meant = [arrival for arrival in arrivals if arrival.peer_id is None] or arrivals
+        if len(meant) > 1:
+            ordered[uuid] = Ordered(uuid=uuid, way=Way.IN, refusal=_ambiguous(uuid, len(meant)))
+        else:
+            ordered[uuid] = await _cancel_in(site, account, meant[0], dry_run=dry_run)
     return [ordered.get(uuid) or Ordered(uuid=uuid, refusal=_unknown(uuid)) for uuid in uuids]
+
+
+def _is_of(transfer: Incoming | Outgoing, peer: Peer | None) -> bool:
+    return peer is None or transfer.peer_id == peer.id
+
+
+def _ambiguous(uuid: str, count: int) -> Conflict:
+    return Conflict(f"{count} peers have chosen the id {uuid}", remedy="Say whose transfer is meant: '--peer NAME'.")
 
 
 def _unknown(uuid: str) -> NotFound:
@@ -122,7 +149,7 @@ async def _cancel_in(site: Site, account: Account, arrival: Incoming, *, dry_run
         if arrival.state not in LIVE or arrival.state is TransferState.INGESTING:
             raise _ended(arrival.name, arrival.state)
         if not dry_run:
-            async with site.writers.hold(arrival.uuid, patience=timedelta(0)):
+            async with site.writers.hold(arrival.uuid, peer=arrival.peer_id, patience=timedelta(0)):
                 await _end_arrival(site, account, arrival)
     except LibrarianError as error:
         return Ordered(uuid=arrival.uuid, way=Way.IN, name=arrival.name, refusal=error)

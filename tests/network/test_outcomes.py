@@ -4,10 +4,14 @@ from functools import partial
 
 import pytest
 
-from librarian.states import DueState
+from librarian import intake
+from librarian.names import FileName
+from librarian.openings import UploadRequest
+from librarian.states import DueState, Kind
 from librarian.transfers.http import HttpEngine
 from tests.clone_fixtures import POLICY, acquaint, party, until
 from tests.network.test_clone_luck import far_pair
+from tests.network.test_clone_protocol import a_clone
 
 __all__ = ["far_pair"]
 
@@ -151,8 +155,8 @@ async def test_what_was_put_aside_leaves_no_staging_and_no_name_behind_at_the_re
     assert (await receiver.file("one")).size == 14
 
 
-async def cancelled(site, *uuids, dry_run=False):
-    body = {"uuids": list(uuids), "dry_run": dry_run}
+async def cancelled(site, *uuids, dry_run=False, peer=None):
+    body = {"uuids": list(uuids), "dry_run": dry_run, "peer": peer}
     reply = await site.live.call("POST", "/api/v1/transfers/cancel", body=body)
     assert reply.status == 200, reply.raw
     return reply.json["transfers"]
@@ -271,3 +275,18 @@ async def test_what_has_ended_cannot_be_cancelled(pair):
     told = [*await cancelled(sender, leaving.uuid), *await cancelled(receiver, arriving.uuid)]
 
     assert [each["problem"]["code"] for each in told] == ["wrong_state", "wrong_state"]
+
+
+async def test_a_peer_that_chooses_the_id_of_an_upload_is_not_cancelled_in_its_stead(pair):
+    sender, receiver = pair
+    admin = await receiver.account()
+    (upload,) = await intake.open_uploads(
+        receiver.site, admin, [UploadRequest(name=FileName("ours"), size=3, kind=Kind.FILE)]
+    )
+    clone = a_clone("theirs") | {"uuid": upload.uuid}
+    await receiver.live.call("POST", "/api/v1/clones", user=sender.name, body={"clones": [clone]})
+
+    (ours,) = await cancelled(receiver, upload.uuid)
+    (theirs,) = await cancelled(receiver, upload.uuid, peer=sender.name)
+
+    assert [(each["name"], each["problem"]) for each in (ours, theirs)] == [("ours", None), ("theirs", None)]

@@ -82,3 +82,14 @@ async def test_every_chunk_is_a_sign_of_life(writers):
         written = [chunk async for chunk in pen.write_down(chunks())]
 
     assert (idle_before, written) == (True, [b"1", b"2"])
+
+
+async def test_a_clone_whose_uuid_a_peer_chose_is_in_nobody_elses_way(writers):
+    async with (
+        writers.hold("a"),
+        writers.hold("a", peer=1),
+        writers.join(["a"], peer=2) as joined,
+        writers.hold_free(["a"], peer=1) as held,
+        writers.hold_free(["a"], peer=3) as free,
+    ):
+        assert (joined, held, free) == ({"a"}, set(), {"a"})

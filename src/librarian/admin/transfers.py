@@ -169,6 +169,7 @@ async def retry(
 async def cancel(
     context: typer.Context,
     uuids: Annotated[list[str], typer.Argument(help="The transfers' ids.", metavar="ID...")],
+    peer: Annotated[str | None, typer.Option(help="Only of this peer: two may have chosen the same id.")] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -179,7 +180,7 @@ async def cancel(
 
     Example: python -m librarian.admin transfer cancel 0b0e7a3e-7c6e-4f1e-9d56-6b1d9a6d1f00 --dry-run
     """
-    body = checked(CancelTransfers, uuids=uuids, dry_run=dry_run)
+    body = checked(CancelTransfers, uuids=uuids, peer=peer, dry_run=dry_run)
     async with reach(context.obj) as client:
         told = await client.request("POST", "/transfers/cancel", body=body, answer=TransfersCancelled)
     columns = [Column(title="id"), Column(title="name"), Column(title="outcome")]

@@ -146,7 +146,7 @@ class ContentIntake:
             rows = await tx.incoming.with_tokens(self._tokens)
         uuids = [row.uuid for row in rows if row.peer_id == self._peer.id]
         # Joined before the states are read: a notice that stages a clone waits for those who still write to it.
-        async with self._site.writers.join(uuids) as joined:
+        async with self._site.writers.join(uuids, peer=self._peer.id) as joined:
             await self._admit(joined)
             try:
                 while (line := await self._reader.line(FRAME_HEADER_BYTES)) is not None:

@@ -170,7 +170,7 @@ async def retry_copies(call: Call[RetryCopies, None]) -> Answer:
 async def cancel_transfers(call: Call[CancelTransfers, None]) -> Answer:
     """End transfers, whichever way they go; the other site is told."""
     body = call.body
-    ordered = await steering.cancel(call.site, call.caller, body.uuids, dry_run=body.dry_run)
+    ordered = await steering.cancel(call.site, call.caller, body.uuids, peer_name=body.peer, dry_run=body.dry_run)
     return Answer(
         body=TransfersCancelled(
             transfers=[

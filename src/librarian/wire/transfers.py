@@ -100,6 +100,9 @@ class CancelTransfers(Request):
     """Which transfers are to end."""
 
     uuids: list[Uuid] = Field(min_length=1, max_length=100)
+    peer: SiteText | None = Field(
+        default=None, description="Only transfers between us and this peer: two may have chosen the same id."
+    )
     dry_run: bool = Field(default=False, description="Only tell what would become of each.")
 
 
