@@ -377,3 +377,26 @@ async def test_what_is_staged_while_its_lane_is_busy_is_taken_up_when_that_is_fr
 
     assert len(seen) == 1
     assert await story_of(site, "second") == ["ingested"]
+
+
+class StoppedWhileItRecords(Ingest):
+    """An ingest whose lane is cancelled while it writes down what became of its uploads."""
+
+    async def record(self, tx, plan, result):
+        self.lane.cancel()
+        await super().record(tx, plan, result)
+
+
+async def test_who_waits_for_what_is_recorded_as_the_server_goes_down_is_told(site):
+    upload = await committed(site, "a", b"truth")
+    task = StoppedWhileItRecords(site)
+    async with site.catalog.begin() as tx:
+        plan = await task.plan(tx)
+
+    with site.news.expect([upload.uuid]) as watch:
+        task.lane = asyncio.create_task(task.carry_out(plan))
+        await asyncio.wait([task.lane])
+        heard = await watch.heard_of([upload.uuid], within=timedelta(0))
+
+    assert task.lane.cancelled()
+    assert heard[upload.uuid].state is TransferState.COMPLETED

@@ -165,7 +165,13 @@ class Ingest(Task[Claim, "list[Outcome]"]):
 
     async def carry_out(self, plan: Claim) -> list[Outcome]:
         """Act and record; then tell those who wait, and clear what is left in staging."""
-        result = await super().carry_out(plan)
+        self._ended.pop(plan.lane, None)
+        try:
+            result = await super().carry_out(plan)
+        except asyncio.CancelledError:
+            # What was recorded just as we were stopped: whoever waits for it is still there to hear it.
+            intake.tell(self.site, self._ended.pop(plan.lane, []))
+            raise
         guard.step("recorded but not answered")
         if self._owes:
             self._owes = False
