@@ -7,7 +7,9 @@ import os
 import secrets
 import shutil
 import uuid
+from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from librarian import entry_points
@@ -17,6 +19,7 @@ from librarian.errors import Forbidden, LibrarianError, ProtocolMismatch, Unauth
 from librarian.names import Token
 from librarian.preflight import preflight
 from librarian.states import Kind, Reach, Role
+from librarian.stores.places import PROBE_PREFIX
 from librarian.timing import utc_now
 from librarian.transfers.base import Item, Job, Phase, Progress
 from librarian.wire.base import PROTOCOL
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from librarian.catalog.records import EntryPoint, Peer
     from librarian.names import SiteName
     from librarian.site import Site
+    from librarian.stores.base import Store
     from librarian.transfers.base import TransferEngine
     from librarian.wire.checkup import ProbeRead, ProbeStaged
     from librarian.wire.peers import OfferedSite
@@ -38,7 +42,9 @@ CLOCK_WARNS: Final = timedelta(seconds=5)
 CLOCK_FAILS: Final = timedelta(minutes=5)
 #: How long an engine has for a probe.
 PROBE_TIME: Final = timedelta(seconds=60)
+#: How soon it is asked again how far it is: first, and at last.
 LOOK_AGAIN: Final = timedelta(milliseconds=50)
+LONGEST_PAUSE: Final = timedelta(seconds=2)
 PROBE_BYTES: Final = 4096
 _SEVERITY: Final = ("ok", "warning", "failed")
 
@@ -178,33 +184,43 @@ async def _way(site: Site, peer: Peer, point: EntryPoint, *, is_offered: bool, d
     (look,) = preflight(peer, site.engines, source=None, destination=point.store, wanted=(point.engine,)).looks
     if look.why_not:
         return [_warning(subject, look.why_not, look.remedy)]
-    if point.engine == "globus":
-        return [_ok(subject, "it is pinned; Globus reads nothing but stores, so that a first batch is the proof")]
+    engine = site.engines[point.engine]
+    source = next((store for store in site.stores.fixed() if store.problem is None and engine.reads(store.name)), None)
+    if source is None:
+        remedy = f"Say in the settings of a store where {point.engine} finds it, and see that the store is well."
+        return [_warning(subject, "it can read no store of ours", remedy)]
     try:
-        return await _probe(site, peer, point, due_bytes=due_bytes)
+        return await _probe(site, peer, point, source=source, due_bytes=due_bytes)
     except LibrarianError as error:
         return [_failed(subject, f"the probe failed: {error.message}", error.remedy)]
 
 
-async def _probe(site: Site, peer: Peer, point: EntryPoint, *, due_bytes: int) -> list[Finding]:
-    """Bring a nested probe by the engine; the peer reads and removes it."""
+async def _probe(site: Site, peer: Peer, point: EntryPoint, *, source: Store, due_bytes: int) -> list[Finding]:
+    """Bring a nested probe by the engine, from where published files stand; the peer reads and removes it."""
     subject = f"{point.engine} to {point.store}"
-    source = site.settings.state / f"probe-{secrets.token_hex(8)}"
+    # The prefix is the stores' own: no file can have such a name.
+    laid = source.root / f"{PROBE_PREFIX}-{secrets.token_hex(8)}"
     staged = await site.neighbours.ask_probe(peer.name, point.store, size=PROBE_BYTES)
     try:
-        await asyncio.to_thread(_lay, source)
-        measured = await site.pool.measure(source, Algorithm.XXH3)
-        progress = await _carry(site.engines[point.engine], _job(peer, point, Token(staged.token), source))
+        await source.read(partial(_lay, laid))
+        measured = await site.pool.measure(laid, Algorithm.XXH3)
+        progress = await _carry(site.engines[point.engine], _job(peer, point, Token(staged.token), laid))
     finally:
-        await asyncio.to_thread(shutil.rmtree, source, ignore_errors=True)
+        await source.read(partial(shutil.rmtree, laid, ignore_errors=True))
         read = await site.neighbours.read_probe(peer.name, staged.token)
     room = _room(point, staged, due_bytes=due_bytes)
     return [_probed(subject, peer, progress, read, is_equal=read.checksum == measured.checksum), room]
 
 
-def _lay(folder: Path) -> None:
-    (folder / "nested" / "deeper").mkdir(parents=True)
-    (folder / "nested" / "deeper" / "probe").write_bytes(os.urandom(PROBE_BYTES))
+def _lay(top: Path) -> None:
+    deepest = top / "nested" / "deeper"
+    deepest.mkdir(parents=True)
+    probe = deepest / "probe"
+    probe.write_bytes(os.urandom(PROBE_BYTES))
+    # As published files are: who reads them is often another user.
+    probe.chmod(0o444)
+    for folder in (top, deepest.parent, deepest):
+        folder.chmod(0o755)
 
 
 def _job(peer: Peer, point: EntryPoint, token: Token, source: Path) -> Job:
@@ -213,20 +229,26 @@ def _job(peer: Peer, point: EntryPoint, token: Token, source: Path) -> Job:
 
 
 async def _carry(engine: TransferEngine, job: Job) -> Progress:
-    """Move *job*; what it came to within ``PROBE_TIME``."""
+    """Move *job*; what it came to within ``PROBE_TIME``. What has not ended then is stopped."""
+    await engine.look(job)
     handle = await engine.submit(job, await engine.prepare())
     progress = Progress(phase=Phase.UNKNOWN, reason="it did not end in time")
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(PROBE_TIME.total_seconds()):
+            pause = LOOK_AGAIN
             while progress.phase in (Phase.UNKNOWN, Phase.ACTIVE):
-                await asyncio.sleep(LOOK_AGAIN.total_seconds())
+                await asyncio.sleep(pause.total_seconds())
+                pause = min(pause * 1.5, LONGEST_PAUSE)
                 progress = (await engine.inspect([handle])).get(handle, progress)
-    except TimeoutError:
+    if progress.phase not in (Phase.SUCCEEDED, Phase.FAILED):
         await engine.cancel(handle)
     return progress
 
 
 def _probed(subject: str, peer: Peer, progress: Progress, read: ProbeRead, *, is_equal: bool) -> Finding:
+    if progress.phase is Phase.ACTIVE:
+        reason = progress.reason or "it takes its time"
+        return _warning(subject, f"the probe was not there in {PROBE_TIME}: {reason}", "Check again in a while.")
     if progress.phase is not Phase.SUCCEEDED or progress.failed_items:
         reason = "; ".join([progress.reason, *progress.failed_items.values()]).strip("; ") or progress.phase.value
         return _failed(subject, f"the probe did not arrive: {reason}", progress.remedy or "See the engine's how-to.")

@@ -91,6 +91,17 @@ class TransferEngine(ABC):
         """Whether it can take what stands on *store*, one of ours."""
         return True
 
+    async def look(self, job: Job) -> None:  # noqa: B027 - most have nothing to look at
+        """Look whether the places that *job* reads and brings to can be seen; moves nothing.
+
+        Engines whose ``submit`` and ``inspect`` say so soon enough need not.
+
+        Raises
+        ------
+        LibrarianError
+            One cannot; its remedy says what a person can do.
+        """
+
     @abstractmethod
     def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
         """Let no more bytes a second go to *peer* from now on; None: as fast as it can. A repeat does nothing.

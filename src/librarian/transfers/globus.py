@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from datetime import timedelta
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import globus_sdk
@@ -81,6 +82,13 @@ class GlobusEngine(TransferEngine):
     def reads(self, store: StoreName) -> bool:
         """Whether *store* is on a collection of ours."""
         return any(each.store == store for each in self._collections)
+
+    async def look(self, job: Job) -> None:
+        """See ``TransferEngine.look``: lists our collections, and the receiver's staging."""
+        order = order_of(job, "", site=self._site, collections=self._collections)
+        places = {(haul.source, str(PurePosixPath(load.source).parent)) for haul in order.hauls for load in haul.loads}
+        for collection, path in [*sorted(places), (job.address, job.staging)]:
+            await self._desk.see(collection, path)
 
     def keep_to(self, peer: SiteName, bytes_per_second: int | None) -> None:
         """Nothing: how fast Globus goes is for the collections' administrators to say."""

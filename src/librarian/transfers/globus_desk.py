@@ -127,6 +127,22 @@ class Desk:
             ]
         )
 
+    async def see(self, collection: str, path: str) -> None:
+        """Look whether *path* on *collection* can be listed.
+
+        Raises
+        ------
+        NotFound
+            There is no such collection, or nothing on it under *path*.
+        """
+        try:
+            await self._ask(lambda client: client.operation_ls(collection, path=path, limit=1))
+        except LibrarianError as error:
+            remedy = error.remedy or "Compare the store's collection and paths with what Globus shows."
+            raise type(error)(
+                f"cannot list {path} on the collection {collection}: {error.message}", remedy=remedy
+            ) from error
+
     async def skipped(self, task_id: str, marker: str | None) -> Page[Skipped]:
         """A page of what a task that has ended has left out, and why; *marker*: where it begins."""
         return await self._ask(
