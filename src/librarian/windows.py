@@ -24,6 +24,8 @@ _FORM: Final = re.compile(r"\s*([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-4]):(
 _MIDNIGHT: Final = 24 * 60
 #: Within this span every window opens and closes, even where a day's part is skipped.
 _HORIZON: Final = timedelta(days=3)
+#: Openings and closings that an estimate looks at: a few days of one window.
+_TURNS_WALKED: Final = 8
 _SECOND: Final = timedelta(seconds=1)
 
 
@@ -90,6 +92,28 @@ def next_change(windows: Sequence[Window], now: datetime) -> datetime | None:
     is_open = are_open(windows, now)
     turns = sorted(turn for window in windows for turn in window.turns(now))
     return next((turn for turn in turns if are_open(windows, turn) is not is_open), None)
+
+
+def wall_seconds(windows: Sequence[Window], now: datetime, moving: int) -> int:
+    """How long it takes from *now* until *windows* have been open for *moving*, both in seconds.
+
+    Some days are looked at one by one, what is left goes by what those were like.
+    """
+    at, left = now, float(moving)
+    for _ in range(_TURNS_WALKED):
+        turn = next_change(windows, at)
+        if turn is None:
+            break
+        span = (turn - at).total_seconds()
+        if are_open(windows, at):
+            if left <= span:
+                break
+            left -= span
+        at = turn
+    else:
+        walked = (at - now).total_seconds()
+        left *= walked / (moving - left)
+    return int((at - now).total_seconds() + left)
 
 
 @lru_cache(maxsize=256)

@@ -114,7 +114,7 @@ def test_the_list_in_json_holds_no_password(add, at):
 def test_peers_are_listed_in_fields_that_can_be_cut(add, at, pair):
     add()
 
-    assert at("peer", "list").out == f"nersc\t{pair[1].url}\topen\t0\t0\t0\t-\t-\n"
+    assert at("peer", "list").out == f"nersc\t{pair[1].url}\topen\t0\t0\t0\t-\tpush\t-\n"
 
 
 def test_adding_again_keeps_what_is_accepted_unless_something_else_is_said(add):
@@ -199,10 +199,17 @@ def test_a_peer_that_a_rule_names_cannot_be_removed(add, at):
 
 
 def test_a_peer_that_nothing_counts_on_is_removed(acquainted, at_nersc):
+    told = {"name": "chajnantor", "untold": 0}
+
+    dry = at_nersc("peer", "remove", "chajnantor", "--dry-run", "--json")
+    kept = at_nersc("peer", "list").out
     removed = at_nersc("peer", "remove", "chajnantor", "--json")
 
-    assert (removed.code, json.loads(removed.out)) == (0, {"name": "chajnantor"})
-    assert at_nersc("peer", "list").out == ""
+    assert [json.loads(each.out) for each in (dry, removed)] == [
+        told | {"is_dry_run": True},
+        told | {"is_dry_run": False},
+    ]
+    assert (kept.split("\t")[7], at_nersc("peer", "list").out) == ("push", "")
 
 
 @pytest.mark.parametrize("command", ["enable", "disable", "remove", "pause", "resume", "drain"])

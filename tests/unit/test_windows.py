@@ -134,3 +134,20 @@ def test_what_is_no_window_is_refused_with_its_text(text):
 
     assert refused.value.remedy
     assert (text.split(" ")[-1] or "''") in refused.value.message
+
+
+@pytest.mark.parametrize(("moving", "wall"), [(0, 0), (3, 3), (5, 19), (15, 43), (34, 76)])
+def test_an_estimate_counts_the_hours_in_which_windows_are_closed(moving, wall):
+    # It is open for four hours more.
+    now = datetime(2026, 11, 25, 5, tzinfo=UTC)
+
+    assert windows.wall_seconds([NIGHT], now, moving * 3600) == wall * 3600
+
+
+def test_a_long_estimate_goes_by_what_the_first_days_were_like():
+    now = datetime(2026, 11, 24, 9, tzinfo=UTC)
+
+    days = windows.wall_seconds([NIGHT], now, 1000 * 3600) / 86_400
+
+    assert 99 < days < 101
+    assert windows.wall_seconds([], now, 1000 * 3600) == 1000 * 3600

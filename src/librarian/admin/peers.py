@@ -12,7 +12,7 @@ from librarian.admin.arguments import STDIN, PasswordFile, checked, read_authori
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
 from librarian.names import SiteName
-from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PutPeer
+from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PeerRemoval, PutPeer
 
 app = new_app("Other librarians.")
 
@@ -81,6 +81,7 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
         Column(title="bytes due", is_number=True),
         Column(title="bytes/s", is_number=True),
         Column(title="left", is_number=True),
+        Column(title="reach"),
         Column(title="trouble"),
     ]
     terminal = Terminal(is_json=as_json)
@@ -94,6 +95,7 @@ async def list_peers(context: typer.Context, as_json: AsJson = False) -> None:
                 terminal.size(peer.due_bytes),
                 terminal.size(peer.bytes_per_second),
                 terminal.span(peer.seconds_left),
+                "fetched" if peer.is_fetched else peer.reach.value,
                 peer.why_not or peer.trouble or "-",
             ),
             peer,
@@ -135,14 +137,22 @@ app.command("limit")(flows.limit)
 
 @app.command("remove")
 @awaited
-async def remove(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
+async def remove(
+    context: typer.Context,
+    name: Name,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what that would mean.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Forget a peer; refused while a rule sends there, copies are known there, or files are on their way.
 
-    Example: python -m librarian.admin peer remove nersc
+    Example: python -m librarian.admin peer remove nersc --dry-run
     """
+    query = {"dry_run": "true"} if dry_run else {}
     async with reach(context.obj) as client:
-        await client.request("DELETE", f"/peers/{SiteName(name)}", answer=type(None))
-    Terminal(is_json=as_json).one({"name": name}, text=f"Removed the peer '{name}'.")
+        told = await client.request("DELETE", f"/peers/{SiteName(name)}", answer=PeerRemoval, query=query)
+    verb = "Would remove" if told.is_dry_run else "Removed"
+    text = f"{verb} the peer '{told.name}', with {told.untold:,} notices that it has not heard."
+    Terminal(is_json=as_json).one(told, text=text)
 
 
 async def _switch(context: typer.Context, name: str, *, is_enabled: bool, as_json: bool) -> None:

@@ -165,6 +165,13 @@ class Outbox(Repository):
         )
         return tuple(map(_record, found))
 
+    async def count_untold(self, peer: PeerId) -> int:
+        """How many notices *peer* has not acknowledged."""
+        found = await self._connection.scalar(
+            select(func.count()).select_from(OutboxRow).where(OutboxRow.peer_id == peer)
+        )
+        return int(found or 0)
+
     async def count_set_aside(self, *, ids: Sequence[int], peer: PeerId | None) -> int:
         """How many of *ids* (none: of all) are set aside, for *peer* (None: for all)."""
         found = await self._connection.scalar(

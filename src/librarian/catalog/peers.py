@@ -292,7 +292,7 @@ class Peers(Repository):
         Conflict
             Transfers are under way, copies are known to be there, or a rule sends there.
         """
-        await self._refuse_to_forget(peer)
+        await self.refuse_to_forget(peer)
         for table in (OutboxRow, ToldRow, CopyDueRow, OutgoingRow, BatchRow, RemoteInstanceRow):
             await self._connection.execute(delete(table).where(table.peer_id == peer))
         # Two peers may have chosen the same uuid; without them, what they sent is known by the tokens that we chose.
@@ -306,7 +306,8 @@ class Peers(Repository):
         )
         await self._connection.execute(delete(PeerRow).where(PeerRow.id == peer))
 
-    async def _refuse_to_forget(self, peer: PeerId) -> None:
+    async def refuse_to_forget(self, peer: PeerId) -> None:
+        """Raise Conflict where ``remove`` would."""
         remedy = "Disable the peer instead; nothing is sent to a disabled peer."
         checks = (
             ("transfers to it are under way", exists().where(OutgoingRow.peer_id == peer, OutgoingRow.state.in_(LIVE))),

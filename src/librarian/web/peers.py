@@ -24,7 +24,15 @@ from librarian.peers import require_tls
 from librarian.states import Flow, Reach, Role
 from librarian.web.route import Answer, Body, Call, Query, Route
 from librarian.web.traffic import traffic_of
-from librarian.wire.peers import ChangePeer, PeerDescription, PeerList, PinnedEntryPoint, PutPeer
+from librarian.wire.peers import (
+    ChangePeer,
+    PeerDescription,
+    PeerList,
+    PeerRemoval,
+    PinnedEntryPoint,
+    PutPeer,
+    RemovePeer,
+)
 
 if TYPE_CHECKING:
     from librarian.catalog.records import EntryPoint, Peer
@@ -188,16 +196,20 @@ async def _limit(tx: Transaction, peer: Peer, call: Call[ChangePeer, None]) -> N
         await _tell(tx, peer.name, call, "limits changed", why=why)
 
 
-async def remove_peer(call: Call[None, None]) -> Answer:
+async def remove_peer(call: Call[None, RemovePeer]) -> Answer:
     """Forget a peer that holds nothing of ours and with which nothing is under way."""
     name = named(call)
     async with call.site.catalog.begin() as tx:
         peer = await tx.peers.get(name)
+        await tx.peers.refuse_to_forget(peer.id)
+        untold = await tx.outbox.count_untold(peer.id)
+        if call.query.dry_run:
+            return Answer(body=PeerRemoval(name=name, is_dry_run=True, untold=untold))
         await tx.peers.remove(peer.id)
         await tx.pairings.forget(peer.name)
         await _tell(tx, name, call, "peer removed")
     await call.site.neighbours.forget(name)
-    return Answer(body=None, status=204)
+    return Answer(body=PeerRemoval(name=name, is_dry_run=False, untold=untold))
 
 
 async def _ask(site: Site, *, url: str, username: str, password: str, authority: str | None) -> OfferedSite:
@@ -300,7 +312,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         handler=remove_peer,
         summary="Forget a peer",
         roles=_ADMIN,
-        statuses=(204,),
+        query=RemovePeer,
+        answer=PeerRemoval,
         refusals=(NotFound, Conflict),
         tag="peers",
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from librarian import windows
 from librarian.catalog.due_totals import due_subject, quarantined_subject
 from librarian.gates import gate_of
 from librarian.timing import utc_now
@@ -11,6 +12,7 @@ from librarian.wire.peers import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
@@ -36,10 +38,17 @@ async def traffic_of(tx: Transaction, site: Site, peers: Sequence[Peer]) -> dict
             why_not=gate.why,
             changes_at=gate.changes_at,
             bytes_per_second=rate,
-            seconds_left=max(owed.bytes - moved.get(peer.id, 0), 0) // rate if rate else None,
+            seconds_left=_seconds_left(peer, max(owed.bytes - moved.get(peer.id, 0), 0), rate=rate, now=now),
             due_files=owed.files,
             due_bytes=owed.bytes,
             quarantined_files=aside.files,
             quarantined_bytes=aside.bytes,
         )
     return found
+
+
+def _seconds_left(peer: Peer, size: int, *, rate: int, now: datetime) -> int | None:
+    """How long *size* bytes take at *rate*, the hours included in which nothing may flow; None while nothing moves."""
+    if not rate:
+        return None
+    return windows.wall_seconds(windows.parsed(peer.windows), now, size // rate)

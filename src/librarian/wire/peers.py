@@ -9,7 +9,17 @@ from pydantic import Field
 
 from librarian.policies import WindowText
 from librarian.states import Flow, Reach
-from librarian.wire.base import BIGGEST, AccountText, InstantText, PeerRequest, Request, Response, Secret, SiteText
+from librarian.wire.base import (
+    BIGGEST,
+    AccountText,
+    InstantText,
+    PeerRequest,
+    Query,
+    Request,
+    Response,
+    Secret,
+    SiteText,
+)
 
 
 class OfferedEntryPoint(Response):
@@ -124,7 +134,9 @@ class Traffic(Response):
     why_not: str = Field(description="Why nothing, or nothing new, may go there; empty when all may.")
     changes_at: datetime | None = Field(description="When its windows open or close next.")
     bytes_per_second: int = Field(description="That have moved there in the last minutes.")
-    seconds_left: int | None = Field(description="For what is due, at that rate; null while nothing moves.")
+    seconds_left: int | None = Field(
+        description="For what is due, at that rate, closed windows included; null while nothing moves."
+    )
     due_files: int = Field(description="Copies that are due there.")
     due_bytes: int
     quarantined_files: int = Field(description="Copies that wait for a person; they are not due.")
@@ -161,3 +173,17 @@ class PeerList(Response):
     """Every peer, by name."""
 
     peers: list[PeerDescription]
+
+
+class RemovePeer(Query):
+    """Whether to forget it, or only to tell what that would mean."""
+
+    dry_run: bool = False
+
+
+class PeerRemoval(Response):
+    """What goes with a peer."""
+
+    name: str
+    is_dry_run: bool
+    untold: int = Field(description="Notices that it has not heard, and will not.")
