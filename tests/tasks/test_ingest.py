@@ -380,8 +380,6 @@ async def test_what_is_staged_while_its_lane_is_busy_is_taken_up_when_that_is_fr
 
 
 class StoppedWhileItRecords(Ingest):
-    """An ingest whose lane is cancelled while it writes down what became of its uploads."""
-
     async def record(self, tx, plan, result):
         self.lane.cancel()
         await super().record(tx, plan, result)
