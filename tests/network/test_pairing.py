@@ -283,7 +283,9 @@ async def test_until_the_terms_are_confirmed_the_inviter_has_no_more_than_a_row(
     assert (await inviter.site.neighbours.look_again("nersc")).name == "nersc"
 
 
-@pytest.mark.parametrize("key", [SigningKey(SigningKey.mint()).public, "A" * 43 + "="])
+@pytest.mark.parametrize(
+    "key", [SigningKey(SigningKey.mint()).public, "A" * 43 + "="], ids=["somebody else's", "of no point"]
+)
 async def test_what_is_said_before_there_are_accounts_must_be_signed(strangers, key):
     inviter, joiner = strangers
     secret = read_token(await invite(inviter)).secret.get_secret_value()
