@@ -288,6 +288,15 @@ async def test_bytes_are_staged_at_a_peer_from_its_acceptance_until_it_holds_the
     assert (offered, accepted, await tx.outgoing.staged_bytes(peer.id)) == (0, 20, 10)
 
 
+async def fill(tx, peer, batch, letter):
+    """Let a file of its own go to *peer* in *batch*."""
+    (file,) = await has_files(tx, letter)
+    await tx.outgoing.open(peer, [NewOutgoing(uuid=letter, file_id=file, size=10)])
+    await tx.outgoing.accept(
+        [Acceptance(uuid=letter, token=Token(letter * 32), store=StoreName("fast"), batch_id=batch)]
+    )
+
+
 async def test_an_engine_tells_what_it_does_for_each_peer_and_who_waits(tx):
     nersc = await tx.peers.get("nersc")
     berkeley = await tx.peers.add(
@@ -296,8 +305,8 @@ async def test_an_engine_tells_what_it_does_for_each_peer_and_who_waits(tx):
     where = {"store": StoreName("fast"), "files": 1, "size": 1}
     running = await tx.batches.queue(nersc.id, engine="http", **where)
     await tx.batches.move(running, BatchState.SUBMITTING)
-    await tx.batches.queue(berkeley.id, engine="http", **where)
-    await tx.batches.queue(nersc.id, engine="http", **where)
+    await fill(tx, berkeley.id, await tx.batches.queue(berkeley.id, engine="http", **where), "a")
+    await fill(tx, nersc.id, await tx.batches.queue(nersc.id, engine="http", **where), "b")
     ended = await tx.batches.queue(nersc.id, engine="local", **where)
     await tx.batches.move(ended, BatchState.FAILED)
 

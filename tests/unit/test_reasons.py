@@ -104,6 +104,7 @@ LEAVING = Outgoing(
     size=10,
     checksum=SUM,
     batch_id=7,
+    manifest_id=None,
     token=Token("a" * 32),
     store="fast",
     state=TransferState.ONGOING,
