@@ -229,6 +229,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         roles=_ADMIN,
         body=CancelTransfers,
         answer=TransfersCancelled,
+        refusals=(NotFound,),
         tag="transfers",
     ),
     Route(
