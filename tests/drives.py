@@ -98,7 +98,7 @@ def disks_in(folder: Path) -> Iterator[Disks]:
 
 
 @pytest.fixture
-def disks(tmp_path) -> Iterator[Disks]:
+def disks(tmp_path: Path) -> Iterator[Disks]:
     """Disks for one test."""
     with disks_in(tmp_path) as made:
         yield made

@@ -16,7 +16,7 @@ MOST_LINES = 400
 #: The second part of a module's name → its layer. Imports go downwards; units of one layer do not meet.
 LAYERS = {
     **dict.fromkeys(("errors", "states", "names", "timing", "checksum", "guard", "globs", "__init__"), 0),
-    **dict.fromkeys(("turns", "windows", "writeback"), 0),
+    **dict.fromkeys(("turns", "windows", "writeback", "mounts"), 0),
     **dict.fromkeys(("wire", "policies", "quantities", "settings"), 1),
     **dict.fromkeys(("catalog", "stores", "transfers", "client", "checksum_pool", "bells", "notifier", "logs"), 2),
     **dict.fromkeys(("checksum_worker", "pulse", "meters", "writers", "doors", "keys", "patience", "mailboxes"), 2),

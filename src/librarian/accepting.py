@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from librarian.catalog.receptions import Reception
-    from librarian.catalog.records import Account, Peer
+    from librarian.catalog.records import Account
     from librarian.site import Site
     from librarian.wire.manifest import Head
 
@@ -65,7 +65,7 @@ async def accept(site: Site, account: Account, order: Order) -> Reception:
                 uuid=head.uuid,
                 drive=StoreName(head.drive),
                 origin=SiteName(head.sender.name),
-                peer_id=None if peer is None or not _is_told(site, head, peer, pinned) else peer.id,
+                peer_id=peer.id if peer is not None and _is_told(site, head, pinned) else None,
                 head=head.model_dump_json(by_alias=True),
                 path=str(order.path),
                 account=account.name,
@@ -77,8 +77,8 @@ async def accept(site: Site, account: Account, order: Order) -> Reception:
     return reception
 
 
-def _is_told(site: Site, head: Head, peer: Peer, pinned: str | None) -> bool:
-    """Whether *peer* hears what becomes of the entries: not of a drive for somebody else, nor when it is not theirs."""
+def _is_told(site: Site, head: Head, pinned: str | None) -> bool:
+    """Whether the peer hears what becomes of the entries: not where the drive is for another, or not theirs."""
     return head.to == site.name and pinned in (None, head.key)
 
 

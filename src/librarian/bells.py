@@ -36,6 +36,18 @@ class Bells:
         await event.wait()
         event.clear()
 
+    async def heard_beside(
+        self, name: str, tasks: Collection[asyncio.Task[T]], *, within: timedelta | None = None
+    ) -> bool:
+        """Wait until *name* is rung or one of *tasks* ends, no longer than *within*; False when only a task ended."""
+        bell = asyncio.create_task(self.heard(name), name=f"bell: {name}")
+        timeout = None if within is None else within.total_seconds()
+        try:
+            done, _ = await asyncio.wait([bell, *tasks], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+            return bell in done or not done
+        finally:
+            bell.cancel()
+
 
 class Watch(Generic[T]):
     """What one request has heard of the rows that it waits for."""

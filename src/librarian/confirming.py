@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from librarian import notifying
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening, Tally
+from librarian.notifying import tell_of_drive
 from librarian.states import Damage, Intent, Presence, TransferState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from librarian.catalog.confirmations import Moved, Spoilt
+    from librarian.catalog.confirmations import Spoilt
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import FileId
@@ -36,7 +36,8 @@ async def entries_held(
     await tx.confirmations.confirmed(completed)
     await _received(tx, peer, brought)
     for drive in await tx.confirmations.all_confirmed(peer.id, files, who=peer.name):
-        await _tell(tx, peer, drive, "confirmed", f"{peer.name} holds its {drive.files:,} files, {drive.bytes:,} bytes")
+        why = f"it holds the {drive.files:,} files, {drive.bytes:,} bytes"
+        await tell_of_drive(tx, drive.drive, "confirmed", round_=drive.round, who=peer.name, why=why)
 
 
 async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal], *, epoch: int) -> frozenset[str]:
@@ -78,15 +79,8 @@ async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal
 
 async def _received(tx: Transaction, peer: Peer, uuids: Sequence[str]) -> None:
     for drive in await tx.confirmations.heard_from(uuids, who=peer.name):
-        await _tell(tx, peer, drive, "received", f"{peer.name} reads its {drive.files:,} files, {drive.bytes:,} bytes")
-
-
-async def _tell(tx: Transaction, peer: Peer, drive: Moved, what: str, why: str) -> None:
-    subject = f"drive:{drive.drive}"
-    await tx.events.tell([Happening(subject=subject, what=what, who=peer.name, why=why)])
-    await notifying.notify(
-        tx, cause=f"{subject}:{what}:{drive.round}", text=f"The drive {drive.drive} is {what}: {why}."
-    )
+        why = f"it reads the {drive.files:,} files, {drive.bytes:,} bytes"
+        await tell_of_drive(tx, drive.drive, "received", round_=drive.round, who=peer.name, why=why)
 
 
 async def _count_losses(tx: Transaction, spoilt: Sequence[Spoilt]) -> None:

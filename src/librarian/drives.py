@@ -13,7 +13,7 @@ from librarian import replication
 from librarian.catalog.drives import NewDrive
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, Conflict, LibrarianError, RestoredCatalog
-from librarian.notifying import notify
+from librarian.notifying import drive_subject
 from librarian.states import CARRYING, DriveState
 from librarian.stores import examining
 from librarian.stores.drive import ABSENT, DriveStore, at_place, spec_of
@@ -36,18 +36,6 @@ SEALED: Final = "it is sealed"
 BEING_SEALED: Final = "its manifest is being written"
 #: A drive of the catalog that bears a manifest that the catalog does not know.
 UNKNOWN_MANIFEST: Final = "it bears a manifest already"
-
-
-def subject(name: StoreName) -> str:
-    """What the events of the drive *name* are about."""
-    return f"drive:{name}"
-
-
-async def tell(tx: Transaction, drive: DriveRecord, what: str, *, who: str, why: str) -> None:
-    """Write what became of *drive* into its story, and have people told."""
-    await tx.events.tell([Happening(subject=subject(drive.name), what=what, who=who, why=why)])
-    cause = f"{subject(drive.name)}:{what}:{drive.round}"
-    await notify(tx, cause=cause, text=f"Drive {drive.name} was {what} by {who}, {why}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +116,7 @@ async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRe
     await replication.store_appeared(tx, drive.name)
     told = f"{findings.filesystem}, {findings.size:,} bytes, serial {findings.serial or 'unknown'}"
     why = "; ".join([told, *findings.remarks])
-    await tx.events.tell([Happening(subject=subject(drive.name), what="made", who=wanted.who, why=why)])
+    await tx.events.tell([Happening(subject=drive_subject(drive.name), what="made", who=wanted.who, why=why)])
     return drive
 
 
@@ -160,7 +148,9 @@ async def plug_in(site: Site, drive: DriveRecord, claim: Claim) -> None:
             if drive.state is DriveState.IN_TRANSIT:
                 await tx.drives.advance(drive.id, to=DriveState.SEALED, who="site")
             if not drive.is_plugged or drive.path != str(claim.path):
-                told = Happening(subject=subject(drive.name), what="plugged in", who="site", why=f"at {claim.path}")
+                told = Happening(
+                    subject=drive_subject(drive.name), what="plugged in", who="site", why=f"at {claim.path}"
+                )
                 await tx.events.tell([told])
     if drive.state not in CARRYING:
         return
@@ -182,7 +172,7 @@ async def unplug(site: Site, drive: DriveRecord) -> None:
         await tx.drives.unplugged(drive.id)
         if drive.state is DriveState.SEALED:
             await tx.drives.advance(drive.id, to=DriveState.IN_TRANSIT, who="site")
-        await tx.events.tell([Happening(subject=subject(drive.name), what="unplugged", who="site")])
+        await tx.events.tell([Happening(subject=drive_subject(drive.name), what="unplugged", who="site")])
 
 
 async def rest(site: Site, drive: DriveRecord, *, because: str) -> None:

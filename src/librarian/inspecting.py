@@ -79,7 +79,7 @@ class Inspection:
         if checksum.book_checksum(members, expected.algorithm) != expected:
             yield Flaw(name=entry.name, member=None, reason="its members in the manifest do not make up its checksum")
         try:
-            top = _open_below(root, entry.name, parts.DIRECTORY)
+            top = parts.open_inside(entry.name, parts.DIRECTORY, at=root)
         except OSError as error:
             yield Flaw(name=entry.name, member=None, reason=_told(error))
             return
@@ -101,7 +101,7 @@ class Inspection:
     def _file(self, root: int, path: str, size: int, told: Checksum) -> str:
         """Why the file *path* is not what it should be; empty when it is."""
         try:
-            file = _open_below(root, path, parts.READ)
+            file = parts.open_inside(path, parts.READ, at=root)
         except OSError as error:
             return _told(error)
         try:
@@ -127,20 +127,9 @@ class Inspection:
         return hasher.hexdigest()
 
 
-def _open_below(root: int, path: str, flags: int) -> int:
-    *above, leaf = path.split("/")
-    directory = os.dup(root)
-    for part in above:
-        directory = parts.open_below(part, at=directory, closing=True)
-    try:
-        return os.open(leaf, flags, dir_fd=directory)
-    finally:
-        os.close(directory)
-
-
 def _no_directory(root: int, path: str) -> str:
     try:
-        os.close(_open_below(root, path, parts.DIRECTORY))
+        os.close(parts.open_inside(path, parts.DIRECTORY, at=root))
     except OSError as error:
         return _told(error)
     return ""

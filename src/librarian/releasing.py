@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from librarian import drives, guard
+from librarian import guard
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict, StoreUnavailable, WrongState
+from librarian.notifying import drive_subject, tell_of_drive
 from librarian.states import DRIVE_MOVES, DriveState, sources_of
 from librarian.stores import examining
 from librarian.stores.drive import at_place
@@ -57,7 +58,7 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
         await tx.stores.set_open(name, is_open=False)
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.RELEASED}")
         why = f"with {lose:,} files that are not confirmed" if lose else "all is confirmed"
-        await drives.tell(tx, drive, "released", who=who, why=why)
+        await tell_of_drive(tx, name, "released", round_=drive.round, who=who, why=why)
     guard.step("released")
     await site.stores.remove(name)
     site.bells.ring("clear")
@@ -79,7 +80,8 @@ async def lose(site: Site, name: StoreName, *, who: str) -> None:
         await tx.drives.advance(drive.id, to=DriveState.LOST, who=who)
         await tx.stores.set_open(name, is_open=False)
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.LOST}")
-        await drives.tell(tx, drive, "lost", who=who, why=f"with {stakes.unconfirmed_files:,} files unconfirmed")
+        why = f"with {stakes.unconfirmed_files:,} files unconfirmed"
+        await tell_of_drive(tx, name, "lost", round_=drive.round, who=who, why=why)
     await site.stores.remove(name)
     site.bells.ring("clear")
 
@@ -106,7 +108,7 @@ async def reuse(site: Site, name: StoreName, *, who: str) -> None:
     async with site.catalog.begin() as tx:
         if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who):
             refuse_kept(await tx.drives.get(name))
-        await tx.events.tell([Happening(subject=drives.subject(name), what="wiping", who=who)])
+        await tx.events.tell([Happening(subject=drive_subject(name), what="wiping", who=who)])
     guard.step("wiping begun")
     site.bells.ring("wipe")
 

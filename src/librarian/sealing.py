@@ -12,8 +12,8 @@ from librarian import guard, pairing
 from librarian.catalog.manifests import Consigned
 from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
-from librarian.drives import subject
 from librarian.errors import Conflict, StoreUnavailable, Unavailable, WrongState
+from librarian.notifying import drive_subject
 from librarian.states import DriveState
 from librarian.timing import utc_now
 from librarian.wire.manifest import Head, Sender
@@ -70,8 +70,8 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
             key=key.public,
         )
         text = head.model_dump_json(by_alias=True)
-        await tx.manifests.begin(drive, peer=found.id, uuid=head.uuid, head=text, seal=None, sealed_by=who)
-        await tx.events.tell([Happening(subject=subject(name), what="sealing", who=who, why=f"for {peer}")])
+        await tx.manifests.begin(drive, peer=found.id, uuid=head.uuid, head=text, sealed_by=who)
+        await tx.events.tell([Happening(subject=drive_subject(name), what="sealing", who=who, why=f"for {peer}")])
     guard.step("sealing begun")
     for bell in ("seal", "housekeeping"):
         site.bells.ring(bell)

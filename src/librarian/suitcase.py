@@ -66,20 +66,20 @@ class Suitcase:
         self.lane.close()
 
     def read(self, count: int) -> None:
-        """See ``stores.base.Source``."""
+        """See ``stores.parcels.Source``."""
         if self._on_bytes is not None:
             self._on_bytes(count)
 
     @contextmanager
     def stand(self) -> Iterator[int]:
-        """See ``stores.base.Source``: it is opened anew each time, so that nothing keeps it from being unplugged."""
+        """See ``stores.parcels.Source``: it is opened anew each time, so that nothing keeps it from being unplugged."""
         head = self._head
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise _away(self._name, self.path, error.strerror or str(error)) from error
         try:
-            if head is not None and not _is_of(head, _identity(fd, self._name)):
+            if head is not None and not _is_of(head, identity.read(fd, self._name)):
                 raise _away(self._name, self.path, "what is there is not that drive")
             yield fd
         finally:
@@ -95,7 +95,7 @@ class Suitcase:
 
         def look(trip: Trip) -> ManifestFile:
             with self.stand() as fd:
-                found = _identity(fd, self._name)
+                found = identity.read(fd, self._name)
                 with trip.barrier():
                     read = manifest.open_manifest(self.path / manifest.NAME)
             if not _is_of(read.head, found):
@@ -152,10 +152,6 @@ def _portion(entries: Iterator[Entry], trip: Trip) -> Iterator[Entry]:
         members += len(entry.members or ())
         if size >= PORTION_BYTES or members >= PORTION_MEMBERS:
             return
-
-
-def _identity(fd: int, name: StoreName) -> identity.Identity | None:
-    return identity.read(fd, name)
 
 
 def _is_of(head: Head, found: identity.Identity | None) -> bool:

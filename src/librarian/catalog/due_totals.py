@@ -55,43 +55,40 @@ def _subject_of(row: rows.Found, way: str) -> str | None:
 
 async def add(connection: AsyncConnection, dialect: str, changed: Iterable[rows.Found], *, sign: int) -> int:
     """Add rows (``COUNTED``) that came to the totals, or with *sign* -1 take away those that went; how many."""
-    return await _add(connection, dialect, ((row, row.way, 1, row.size) for row in changed), sign=sign)
+    found = ((_subject_of(row, row.way), 1, row.size) for row in changed)
+    return await _add(connection, dialect, found, sign=sign)
 
 
 async def add_new(
     connection: AsyncConnection, dialect: str, new: Iterable[rows.Found], *, ways: Mapping[RuleId, RuleWay]
 ) -> int:
     """Add rows that were just written for rules of these *ways*; how many."""
-    return await _add(connection, dialect, ((row, ways[row.rule_id], 1, row.size) for row in new), sign=1)
+    found = ((_subject_of(row, ways[row.rule_id]), 1, row.size) for row in new)
+    return await _add(connection, dialect, found, sign=1)
 
 
 async def add_groups(connection: AsyncConnection, dialect: str, groups: Iterable[rows.Found], *, sign: int) -> int:
     """The same of groups of rows, each with ``files`` and ``bytes``."""
-    return await _add(connection, dialect, ((row, row.way, row.files, row.bytes) for row in groups), sign=sign)
+    found = ((_subject_of(row, row.way), row.files, row.bytes) for row in groups)
+    return await _add(connection, dialect, found, sign=sign)
 
 
-async def add_loading(
-    connection: AsyncConnection, dialect: str, changed: Iterable[tuple[RuleId, int]], *, sign: int
-) -> None:
-    """Add copies (rule, bytes) to what is still to be loaded, or with *sign* -1 take them away."""
-    files: defaultdict[str, int] = defaultdict(int)
-    size: defaultdict[str, int] = defaultdict(int)
-    for rule, each in changed:
-        files[loading_subject(rule)] += sign
-        size[loading_subject(rule)] += sign * each
-    totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}
-    await Tallies(connection, dialect).add_many(totals)
+async def add_loading(connection: AsyncConnection, dialect: str, changed: Iterable[rows.Found], *, sign: int) -> None:
+    """Add copies (rule_id, size) to what is still to be loaded, or with *sign* -1 take them away."""
+    found = ((loading_subject(RuleId(row.rule_id)), 1, row.size) for row in changed)
+    await _add(connection, dialect, found, sign=sign)
 
 
 async def _add(
-    connection: AsyncConnection, dialect: str, changed: Iterable[tuple[rows.Found, str, int, int]], *, sign: int
+    connection: AsyncConnection, dialect: str, changed: Iterable[tuple[str | None, int, int]], *, sign: int
 ) -> int:
+    """Add (subject, files, bytes) to the totals; those without a subject count in none. Returns how many files."""
     files: defaultdict[str, int] = defaultdict(int)
     size: defaultdict[str, int] = defaultdict(int)
     rows_changed = 0
-    for row, way, count, each in changed:
+    for subject, count, each in changed:
         rows_changed += count
-        if (subject := _subject_of(row, way)) is not None:
+        if subject is not None:
             files[subject] += sign * count
             size[subject] += sign * int(each)
     totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}

@@ -378,8 +378,7 @@ class Loading(Repository):
         return rows.pack(map(_cells, owed))
 
     async def _count(self, changed: Iterable[rows.Found], *, sign: int) -> None:
-        rules = ((RuleId(row.rule_id), int(row.size)) for row in changed)
-        await due_totals.add_loading(self._connection, self._dialect, rules, sign=sign)
+        await due_totals.add_loading(self._connection, self._dialect, changed, sign=sign)
 
 
 def _cells(owed: Owed) -> tuple[rows.Cell, ...]:

@@ -7,7 +7,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import socket
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -17,6 +16,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from librarian import mounts
 from librarian.catalog.database import make_engine, translated
 from librarian.errors import ConfigurationError, DatabaseUnavailable, OwnedElsewhere
 
@@ -32,8 +32,6 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
 ANSWER_SECONDS: Final = 5.0
 #: It answers, and will not have us: waiting does not help.
 _REFUSED: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
-#: How the kernel writes blanks and backslashes in the paths of its mounts.
-_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 _TRIES: Final = 10
 _TRY_SECONDS: Final = 0.1
 _KEEPALIVES: Final = (
@@ -232,16 +230,9 @@ def boot_id() -> str:
 
 
 def file_system_of(folder: Path) -> str:
-    """The type of the file system that *folder* is on, as the kernel names it."""
-    best, kind = b"", ""
-    here = os.fsencode(folder.resolve())
-    for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
-        fields, _, source = line.partition(b" - ")
-        point = _OCTAL.sub(lambda escape: bytes([int(escape[1], 8)]), fields.split()[4])
-        inside = here == point or here.startswith(point.rstrip(b"/") + b"/")
-        if inside and len(point) >= len(best):
-            best, kind = point, source.split()[0].decode()
-    return kind
+    """The type of the file system that *folder* is on, as the kernel names it; empty where it does not tell."""
+    mount = mounts.mount_of(folder)
+    return "" if mount is None else mount.filesystem
 
 
 def _self_description() -> dict[str, str | int]:

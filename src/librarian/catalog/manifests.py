@@ -125,9 +125,7 @@ def _select() -> rows.Chosen:
 class Manifests(Repository):
     """What drives carry to peers."""
 
-    async def begin(
-        self, drive: DriveRecord, *, peer: PeerId, uuid: str, head: str, seal: str | None, sealed_by: str
-    ) -> None:
+    async def begin(self, drive: DriveRecord, *, peer: PeerId, uuid: str, head: str, sealed_by: str) -> None:
         """Write the manifest of *drive* for its present round, empty. A repeat does nothing."""
         dialect_insert = sqlite.insert if self._is_sqlite else postgresql.insert
         await self._connection.execute(
@@ -138,7 +136,6 @@ class Manifests(Repository):
                 round=drive.round,
                 peer_id=peer,
                 head=head,
-                seal=seal,
                 files=0,
                 bytes=0,
                 sealed_at=utc_now(),

@@ -7,10 +7,10 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from librarian import guard
+from librarian import guard, mounts
 from librarian.errors import StoreUnavailable
 from librarian.states import VerifiedFrom
-from librarian.stores import examining, faults, mounts
+from librarian.stores import examining, faults
 from librarian.stores.base import ANSWER_TIMEOUT, StoreSpec
 from librarian.stores.lane import Lane
 from librarian.stores.local import LocalStore

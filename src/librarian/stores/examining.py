@@ -11,9 +11,10 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from librarian import mounts
 from librarian.errors import StoreUnavailable
 from librarian.names import PART_BYTES, StoreName
-from librarian.stores import identity, mounts, places
+from librarian.stores import identity, places
 
 if TYPE_CHECKING:
     from pathlib import Path

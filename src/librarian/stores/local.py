@@ -56,15 +56,8 @@ T = TypeVar("T")
 
 def _open_published(here: Ground, name: FileName, member: MemberPath | None) -> int:
     """Open what is published, part by part, so that no link leads out of the root."""
-    *above, leaf = name.split("/") if member is None else [*name.split("/"), *member.split("/")]
-    fd = os.dup(here.root_fd)
     try:
-        for part in above:
-            fd = parts.open_below(part, at=fd, closing=True)
-        try:
-            reading = os.open(leaf, parts.READ, dir_fd=fd)
-        finally:
-            os.close(fd)
+        reading = parts.open_inside(name if member is None else f"{name}/{member}", parts.READ, at=here.root_fd)
     except FileNotFoundError as error:
         where = f"'{member}' in '{name}'" if member is not None else f"'{name}'"
         raise NotFound(f"{where} is not on store '{here.spec.name}'", remedy="Read it from another store.") from error

@@ -120,6 +120,18 @@ def open_below(name: str, *, at: int, closing: bool = False) -> int:
             os.close(at)
 
 
+def open_inside(path: str, flags: int, *, at: int) -> int:
+    """Open *path*, of several parts, below *at* with *flags*: part by part, so that no link leads out."""
+    *above, leaf = path.split("/")
+    fd = os.dup(at)
+    for part in above:
+        fd = open_below(part, at=fd, closing=True)
+    try:
+        return os.open(leaf, flags, dir_fd=fd)
+    finally:
+        os.close(fd)
+
+
 def is_empty_directory(path: str, *, at: int) -> bool:
     """Whether the directory *path* has no entries."""
     fd = os.open(path, DIRECTORY, dir_fd=at)

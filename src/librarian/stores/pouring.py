@@ -103,7 +103,7 @@ class _Copier:
     def copy(self) -> None:
         item, target = self.item, places.staged(self.item.token)
         if item.kind is Kind.FILE:
-            with self._opened(item.name.split("/"), None) as reading:
+            with self._opened(item.name, None) as reading:
                 self._copy_file(reading, target, None, size=item.size, digest=item.checksum.hex)
             return
         os.mkdir(target, places.PARENT_MODE, dir_fd=self.here.staging_fd)
@@ -122,21 +122,14 @@ class _Copier:
             self._made.add(folder)
         if member.hex is None:
             return
-        with self._opened([*self.item.name.split("/"), *member.path.split("/")], member.path) as reading:
+        with self._opened(f"{self.item.name}/{member.path}", member.path) as reading:
             self._copy_file(reading, member.path, member.path, size=member.size, digest=member.hex, target_fd=top_fd)
 
     @contextmanager
-    def _opened(self, path: Sequence[str], member: MemberPath | None) -> Iterator[int]:
+    def _opened(self, path: str, member: MemberPath | None) -> Iterator[int]:
         """Open *path* below the drive's root, part by part: nothing on a drive leads out of it."""
-        *above, leaf = path
         with self._of_the_drive(member):
-            folder_fd = os.dup(self.drive_fd)
-            for part in above:
-                folder_fd = parts.open_below(part, at=folder_fd, closing=True)
-            try:
-                reading = os.open(leaf, parts.READ, dir_fd=folder_fd)
-            finally:
-                os.close(folder_fd)
+            reading = parts.open_inside(path, parts.READ, at=self.drive_fd)
         try:
             if not stat.S_ISREG(os.fstat(reading).st_mode):
                 raise _Bad(Damage.MISSING, member, "something else than a file stands there on the drive")

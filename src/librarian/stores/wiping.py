@@ -6,10 +6,10 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from librarian import guard
+from librarian import guard, mounts
 from librarian.errors import StoreUnavailable
 from librarian.names import LOST_AND_FOUND
-from librarian.stores import examining, identity, mounts, parts, places
+from librarian.stores import examining, identity, parts, places
 
 if TYPE_CHECKING:
     from collections.abc import Callable

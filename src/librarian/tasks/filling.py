@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from librarian import owing
 from librarian.catalog.records import Happening
+from librarian.notifying import drive_subject
 from librarian.states import DriveState
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:
     if drive is None or not await tx.drives.advance(drive.id, to=DriveState.FULL, who=_ACTOR):
         return
     log.info("Drive %s is full: %s", target.name, on_it, extra={"event": "drive-full", "store": target.name})
-    await tx.events.tell([Happening(subject=f"drive:{target.name}", what="full", who=_ACTOR, why=f"{why}; {on_it}")])
+    await tx.events.tell(
+        [Happening(subject=drive_subject(target.name), what="full", who=_ACTOR, why=f"{why}; {on_it}")]
+    )
     await tx.alerts.raise_alert(
         f"drive-full:{target.name}",
         message=f"Drive {target.name} is full: {why}; {on_it}",

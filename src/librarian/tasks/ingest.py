@@ -16,6 +16,7 @@ from librarian.policies import IngestPolicy
 from librarian.states import TransferState
 from librarian.tasks import dealing, recording, replacing, verifying
 from librarian.tasks.base import Cadence, Task
+from librarian.tasks.lanes import cancel_all
 from librarian.tasks.verifying import Bad, Good, Later
 from librarian.timing import retry_delay, utc_now
 from librarian.turns import in_turns
@@ -102,14 +103,16 @@ class Ingest(Task[Claim, "list[Outcome]"]):
                     await self._start_lanes()
                 if not self._running:
                     break
-                await self._change()
+                if await self.site.bells.heard_beside(self.name, self._running.values()):
+                    self._has_more = True
                 for lane in [lane for lane, task in self._running.items() if task.done()]:
                     ended = self._running.pop(lane)
                     failure = failure or ended.exception()
                     rounds += 1
                     self._has_more = self._has_more or self._was_partial
         finally:
-            await self._stop_lanes()
+            await cancel_all(self._running.values())
+            self._running.clear()
         if failure is not None:
             raise failure
         return rounds
@@ -123,22 +126,6 @@ class Ingest(Task[Claim, "list[Outcome]"]):
             self._running[claim.lane] = asyncio.create_task(
                 self.carry_out(claim), name=f"ingest: {claim.lane.store} {claim.lane.weight.name.lower()}"
             )
-
-    async def _change(self) -> None:
-        """Wait until a lane ends or the bell rings."""
-        bell = asyncio.create_task(self.site.bells.heard(self.name), name="bell: ingest")
-        try:
-            await asyncio.wait([bell, *self._running.values()], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self._has_more = self._has_more or bell.done()
-            bell.cancel()
-
-    async def _stop_lanes(self) -> None:
-        for task in self._running.values():
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running.values())
-        self._running.clear()
 
     async def act(self, plan: Claim) -> list[Outcome]:
         """Verify and publish; only where a corrupt copy is in the way is the catalog asked about it."""

@@ -13,7 +13,7 @@ from librarian.tasks.base import Cadence, Plan, Result, Task
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
     from librarian.catalog.records import Peer
@@ -75,7 +75,8 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
                     await self._start_lanes(lanes, budget, idle)
                 if not lanes:
                     break
-                if await self._change(lanes):
+                # Rung, or the interval has passed.
+                if await self.site.bells.heard_beside(self.name, lanes.values(), within=self.cadence.interval):
                     idle.clear()
                     restless = set(lanes)
                 if budget.is_spent and self.may_be_cut_off:
@@ -86,7 +87,7 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
                     failure = failure or lane.exception()
                     rounds += 0 if lane.exception() else lane.result()
         finally:
-            await _cancel(list(lanes.values()))
+            await cancel_all(lanes.values())
         if failure is not None:
             raise failure
         return rounds
@@ -109,19 +110,6 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
         return [
             peer for peer in peers.values() if self.admits(peer) and not neighbours.is_resting(peer.name, self.name)
         ]
-
-    async def _change(self, lanes: dict[PeerId, asyncio.Task[int]]) -> bool:
-        """Wait until a lane ends, the bell rings, or the interval has passed; whether it was one of the last two."""
-        bell = asyncio.create_task(self.site.bells.heard(self.name), name=f"bell: {self.name}")
-        try:
-            done, _ = await asyncio.wait(
-                [bell, *lanes.values()],
-                timeout=self.cadence.interval.total_seconds(),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-            return bell in done or not done
-        finally:
-            bell.cancel()
 
     async def _run_lane(self, peer: Peer, budget: Budget) -> int:
         rounds = 0
@@ -160,7 +148,8 @@ class LaneTask(Task[Plan, Result], Generic[Plan, Result]):
         """The outcome of *plan* is durable: wake whoever goes on with it."""
 
 
-async def _cancel(lanes: Sequence[asyncio.Task[int]]) -> None:
+async def cancel_all(lanes: Collection[asyncio.Task[Result]]) -> None:
+    """Cancel *lanes*, and wait until they have ended."""
     for lane in lanes:
         lane.cancel()
     if lanes:

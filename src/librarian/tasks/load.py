@@ -24,6 +24,7 @@ from librarian.tasks.base import Cadence, Task
 from librarian.tasks.choosing import room_for
 from librarian.tasks.claiming import BATCH_BYTES, BATCH_FILES, Claimer, Copy, Lading
 from librarian.tasks.dealing import BEYOND
+from librarian.tasks.lanes import cancel_all
 from librarian.timing import retry_delay, utc_now
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from librarian.catalog.loading import Target
     from librarian.catalog.transaction import Transaction
     from librarian.catalog.waiting import WaitingRule
-    from librarian.names import StoreName
+    from librarian.names import StoreName, TransferId
     from librarian.room import Room
     from librarian.site import Site
     from librarian.timing import Budget
@@ -121,27 +122,16 @@ class Load(Task[Lading, Made]):
                     await self._start_lanes()
                 if not self._lanes:
                     break
-                await self._change()
+                await self.site.bells.heard_beside(self.name, self._lanes.values())
                 for store in [store for store, lane in self._lanes.items() if lane.done()]:
                     failure = self._lanes.pop(store).exception() or failure
                     rounds += 1
         finally:
-            for lane in self._lanes.values():
-                lane.cancel()
-            if self._lanes:
-                await asyncio.wait(self._lanes.values())
+            await cancel_all(self._lanes.values())
             self._lanes.clear()
         if failure is not None:
             raise failure
         return rounds
-
-    async def _change(self) -> None:
-        """Wait until a lane ends, or the bell rings."""
-        bell = asyncio.create_task(self.site.bells.heard(self.name), name="bell: load")
-        try:
-            await asyncio.wait([bell, *self._lanes.values()], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            bell.cancel()
 
     async def _start_lanes(self) -> None:
         is_settling = True
@@ -255,9 +245,12 @@ class Load(Task[Lading, Made]):
         await tx.claims.fail(
             [Failure(id=copy.transfer.id, code=error.code, reason=error.message) for copy, error in bad]
         )
+        put_off: defaultdict[tuple[str, str], list[TransferId]] = defaultdict(list)
         for copy, error in result.failed:
             if isinstance(error, Unavailable):
-                await tx.incoming.cancel([copy.transfer.id], code=error.code, reason=error.message)
+                put_off[error.code, error.message].append(copy.transfer.id)
+        for (code, reason), transfers in put_off.items():
+            await tx.incoming.cancel(transfers, code=code, reason=reason)
         await tx.loading.put_off([_setback(copy, error) for copy, error in result.failed])
         await self._blame(tx, [(copy, error) for copy, error in bad if isinstance(error, SourceBad)])
         refused = [(copy, error) for copy, error in bad if not isinstance(error, SourceBad)]

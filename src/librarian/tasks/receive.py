@@ -30,6 +30,7 @@ from librarian.states import ReceptionState, TransferState
 from librarian.stores.parcels import Flaw, Pouring
 from librarian.suitcase import PORTION_FILES, Suitcase
 from librarian.tasks.base import Cadence, Task
+from librarian.tasks.lanes import cancel_all
 from librarian.timing import retry_delay, utc_now
 from librarian.wire.manifest import Head
 
@@ -106,7 +107,7 @@ class Receive(Task[Copying, Copied]):
                 running = self._running()
                 if not running:
                     break
-                await self._change(running)
+                await self.site.bells.heard_beside(self.name, running)
                 for lane in [lane for lane in self._lanes.values() if lane.task is not None and lane.task.done()]:
                     failure = failure or (lane.task.exception() if lane.task is not None else None)
                     lane.task = None
@@ -142,19 +143,8 @@ class Receive(Task[Copying, Copied]):
                     self._run_lane(reception.id, lane, budget), name=f"receive: {reception.drive}"
                 )
 
-    async def _change(self, running: Sequence[asyncio.Task[None]]) -> None:
-        bell = asyncio.create_task(self.site.bells.heard(self.name), name="bell: receive")
-        try:
-            await asyncio.wait([bell, *running], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            bell.cancel()
-
     async def _stop_lanes(self) -> None:
-        running = self._running()
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running)
+        await cancel_all(self._running())
         for lane in self._lanes.values():
             lane.task = None
 

@@ -16,6 +16,7 @@ from anyio import to_thread
 from librarian import drives, guard, pairing, sealing
 from librarian.errors import LibrarianError, StoreUnavailable
 from librarian.manifest import ManifestWriter
+from librarian.notifying import tell_of_drive
 from librarian.states import DriveState
 from librarian.stores import examining
 from librarian.stores.drive import at_place
@@ -171,7 +172,8 @@ class Seal(Task[Portion, Listed | Written]):
         await tx.manifests.finish(plan.manifest.id, head=head, seal=result.seal.model_dump_json())
         if await tx.drives.advance(plan.drive.id, to=DriveState.SEALED, who=plan.manifest.sealed_by):
             why = f"for {plan.manifest.peer}: {result.head.files:,} files, {result.head.bytes:,} bytes"
-            await drives.tell(tx, plan.drive, "sealed", who=plan.manifest.sealed_by, why=why)
+            drive, who = plan.drive, plan.manifest.sealed_by
+            await tell_of_drive(tx, drive.name, "sealed", round_=drive.round, who=who, why=why)
 
 
 def _add(writer: ManifestWriter, parts: Sequence[bytes]) -> None:

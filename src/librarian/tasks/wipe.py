@@ -8,9 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from librarian import drives, guard
+from librarian import guard
 from librarian.catalog.records import Happening
 from librarian.errors import LibrarianError
+from librarian.notifying import drive_subject
 from librarian.states import DriveState
 from librarian.stores import wiping
 from librarian.stores.drive import beating
@@ -79,5 +80,5 @@ class Wipe(Task[Emptying, None]):
             await tx.stores.set_open(plan.drive.name, is_open=True)
             told = f"round {plan.drive.round + 1} begins"
             await tx.events.tell(
-                [Happening(subject=drives.subject(plan.drive.name), what="wiped", who=plan.drive.who, why=told)]
+                [Happening(subject=drive_subject(plan.drive.name), what="wiped", who=plan.drive.who, why=told)]
             )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from librarian import drives
 from librarian.errors import BadName, BadRequest, Conflict, LibrarianError, NotFound, StoreUnavailable
 from librarian.names import StoreName
+from librarian.notifying import drive_subject
 from librarian.patience import unless_slow
 from librarian.states import Role
 from librarian.stores import examining
@@ -118,7 +119,7 @@ async def show_drive(call: Call[None, None]) -> Answer:
     async with call.site.catalog.read() as tx:
         drive = await existing(tx, call)
         manifest = await tx.manifests.of(drive)
-        story = await tx.events.story_of(drives.subject(drive.name))
+        story = await tx.events.story_of(drive_subject(drive.name))
     told = [DriveEvent(at=each.at, what=each.what, who=each.who, why=each.why) for each in story if each.at]
     return Answer(body=DriveStory(drive=await describe(call.site, drive, manifest), story=told))
 

@@ -12,7 +12,7 @@ _MOUNTINFO: Final = Path("/proc/self/mountinfo")
 _UDEV: Final = Path("/run/udev/data")
 _SYS: Final = Path("/sys/dev/block")
 #: How a path is written in mountinfo: spaces and their like in octal.
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
+_OCTAL: Final = re.compile(rb"\\([0-7]{3})")
 #: A file system on a block device that a process serves.
 _FUSE_BLOCK: Final = "fuseblk"
 
@@ -35,21 +35,23 @@ class Mount:
 
 def all_mounts() -> tuple[Mount, ...]:
     """Every mount in its order; where several have one path, the last is the one that is seen."""
-    return tuple(found for line in _MOUNTINFO.read_text().splitlines() if (found := _mount(line)) is not None)
+    lines = _MOUNTINFO.read_bytes().split(b"\n")
+    return tuple(found for line in lines if (found := _mount(line)) is not None)
 
 
-def _mount(line: str) -> Mount | None:
+def _mount(line: bytes) -> Mount | None:
     # Source: proc_pid_mountinfo(5). Optional fields end with a hyphen.
-    before, _, after = line.partition(" - ")
-    fields, about = before.split(" "), after.split(" ")
+    before, _, after = line.partition(b" - ")
+    fields, about = before.split(b" "), after.split(b" ")
     if len(fields) < 6 or len(about) < 2:
         return None
-    return Mount(device=fields[2], path=Path(_plain(fields[4])), filesystem=about[0], source=_plain(about[1]))
+    return Mount(
+        device=fields[2].decode(), path=Path(_plain(fields[4])), filesystem=about[0].decode(), source=_plain(about[1])
+    )
 
 
-def _plain(text: str) -> str:
-    raw = _OCTAL.sub(lambda found: chr(int(found[1], 8)), text).encode("latin-1", "replace")
-    return os.fsdecode(raw) if "\\" in text else text
+def _plain(text: bytes) -> str:
+    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), text))
 
 
 def mount_at(path: Path) -> Mount | None:
@@ -63,7 +65,8 @@ def mount_of(path: Path) -> Mount | None:
     real = Path(os.path.realpath(path))
     above = {real, *real.parents}
     found = [mount for mount in all_mounts() if mount.path in above]
-    return max(found, key=lambda mount: len(mount.path.parts), default=None)
+    # Of several at one path the last is the one that is seen.
+    return max(reversed(found), key=lambda mount: len(mount.path.parts), default=None)
 
 
 def serial_of(device: str) -> str | None:
