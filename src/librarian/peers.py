@@ -196,7 +196,7 @@ class Neighbours:
                 f"{peer} answered other notices than were sent",
                 remedy="Check that the peer's URL leads to a librarian, and its version.",
             )
-        if answers.seen_epoch > LATEST_EPOCH:
+        if answers.seen_epoch >= LATEST_EPOCH:
             # Were it believed, we would have to go beyond it, with every other peer as well.
             raise PeerUnavailable(
                 f"{peer} says that it has heard of us in the epoch {answers.seen_epoch}, which cannot be",

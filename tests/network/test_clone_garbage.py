@@ -11,7 +11,7 @@ from librarian.replication import Assertion, note
 from librarian.states import DueState, TransferState
 from librarian.tasks.deliver import Deliver
 from librarian.timing import plenty_of_time, utc_now
-from librarian.wire.clones import AskStates, Notice, Notices, OfferClones, OfferedClone
+from librarian.wire.clones import LATEST_EPOCH, AskStates, Notice, Notices, OfferClones, OfferedClone
 from tests.clone_fixtures import acquaint, party, until
 from tests.fakes.rude_peer import rude_peer
 
@@ -59,6 +59,8 @@ NO_ANSWERS = [
     answers(epoch=10**30),
     answers(epoch=2**63 - 1),
     answers(epoch=10**15),
+    # Beyond it there is none left for us.
+    answers(epoch=LATEST_EPOCH),
     answers(epoch=-1),
     answers(seen=10**30),
     answers(answer="refused", problem={"code": "x", "message": "a\0b"}),
