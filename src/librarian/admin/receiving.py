@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from librarian.admin.arguments import checked
+from librarian.admin.paging import pages
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, size_text
 from librarian.client.progress import Phase, Progress
@@ -122,25 +123,19 @@ async def received(
 
 
 async def _all(client: LibrarianClient) -> list[ReceptionDescription]:
-    found: list[ReceptionDescription] = []
-    query: dict[str, str] = {}
-    while True:
-        page = await client.request("GET", "/receptions", query=query, answer=ReceptionPage)
-        found += page.receptions
-        if page.next_cursor is None:
-            return found
-        query = {"cursor": page.next_cursor}
+    async def read(asked: dict[str, str]) -> tuple[list[ReceptionDescription], str | None]:
+        page = await client.request("GET", "/receptions", query=asked, answer=ReceptionPage)
+        return page.receptions, page.next_cursor
+
+    return (await pages(read, {}))[0]
 
 
 async def _bad_of(client: LibrarianClient, uuid: str) -> list[BadEntry]:
-    found: list[BadEntry] = []
-    query: dict[str, str] = {}
-    while True:
-        page = await client.request("GET", f"/receptions/{uuid}/bad", query=query, answer=BadEntryPage)
-        found += page.entries
-        if page.next_cursor is None:
-            return found
-        query = {"cursor": page.next_cursor}
+    async def read(asked: dict[str, str]) -> tuple[list[BadEntry], str | None]:
+        page = await client.request("GET", f"/receptions/{uuid}/bad", query=asked, answer=BadEntryPage)
+        return page.entries, page.next_cursor
+
+    return (await pages(read, {}))[0]
 
 
 def _list(terminal: Terminal, found: list[ReceptionDescription]) -> None:

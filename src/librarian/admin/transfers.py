@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import typer
 
 from librarian.admin.arguments import checked
+from librarian.admin.paging import pages
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
 from librarian.states import TransferState
@@ -22,14 +23,6 @@ from librarian.wire.transfers import (
     TransfersCancelled,
     Way,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-T = TypeVar("T")
-
-#: As many transfers come with one answer.
-_PAGE: Final = 1000
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, and tell what would be done.")]
 
@@ -58,7 +51,7 @@ async def list_transfers(
             page = await client.request("GET", "/transfers", query=asked, answer=TransferPage)
             return page.transfers, page.next_cursor
 
-        found, is_more = await _pages(read, given, limit=limit)
+        found, is_more = await pages(read, given, limit=limit)
     columns = [
         Column(title="id"),
         Column(title="peer"),
@@ -72,20 +65,6 @@ async def list_transfers(
     terminal.table(columns, rows)
     if is_more:
         terminal.note(f"There are more than {limit:,}: use --limit, --peer or --state.")
-
-
-async def _pages(
-    read: Callable[[dict[str, str]], Awaitable[tuple[list[T], str | None]]], query: dict[str, str], *, limit: int
-) -> tuple[list[T], bool]:
-    """At most *limit* of what *read* gives page by page, each with the next one's cursor; and whether there is more."""
-    found: list[T] = []
-    asked = {**query, "limit": str(min(limit + 1, _PAGE))}
-    while True:
-        page, cursor = await read(asked)
-        found += page
-        if cursor is None or len(found) > limit:
-            return found[:limit], len(found) > limit
-        asked["cursor"] = cursor
 
 
 @app.command("show")
@@ -125,7 +104,7 @@ async def stopped(
             page = await client.request("GET", "/transfers/stopped", query=asked, answer=StoppedPage)
             return page.copies, page.next_cursor
 
-        found, is_more = await _pages(read, query, limit=limit)
+        found, is_more = await pages(read, query, limit=limit)
     columns = [
         Column(title="peer"),
         Column(title="state"),
