@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import Mock
@@ -19,6 +20,10 @@ hypothesis.settings.register_profile(
     "librarian", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 hypothesis.settings.load_profile("librarian")
+
+# A suite that a shell runs in the background has Ctrl-C ignored, and so would have whatever it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A skip whose reason starts so is for something that a machine may lack; where all was installed it is a failure.
 NEEDS = "needs: "
