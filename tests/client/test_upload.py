@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from librarian.checksum import Algorithm, measure_blocking
 from librarian.client import LibrarianClient, Phase, SomeFailed, Uploaded
@@ -233,6 +234,23 @@ async def test_what_an_interrupted_upload_of_another_source_left_does_no_harm(wo
     await either.upload(path, "a")
 
     assert published(working, "a").read_bytes() == b"right content"
+
+
+async def test_an_upload_that_the_librarian_has_forgotten_is_begun_afresh(
+    working, far_client, proxy, source, some_bytes
+):
+    path = source(some_bytes(4 * 1024**2))
+    proxy.freeze_after_upload(2 * 1024**2)
+    uploading = asyncio.create_task(far_client.upload(path, "a"))
+    await proxy.frozen()
+
+    # As a catalog does that came back from a backup.
+    async with working.site.catalog.begin() as tx:
+        await tx._connection.execute(text("DELETE FROM incoming_transfers"))
+    proxy.thaw()
+    await uploading
+
+    assert published(working, "a").read_bytes() == path.read_bytes()
 
 
 async def test_an_upload_that_was_committed_before_the_client_died_is_waited_for(working, client, source):

@@ -16,7 +16,7 @@ from librarian.client.answers import error_of
 from librarian.client.bringing import bring, measure
 from librarian.client.outcomes import Uploaded
 from librarian.client.progress import Phase
-from librarian.errors import Bug, ChecksumMismatch, Conflict, NameHeld, SizeMismatch
+from librarian.errors import Bug, ChecksumMismatch, Conflict, NameHeld, NotFound, SizeMismatch
 from librarian.states import Kind, TransferState
 from librarian.wire.uploads import CommitUpload, OpenUpload, Upload
 
@@ -60,8 +60,9 @@ async def upload(connection: Connection, task: Task, way: Way, meter: Meter) -> 
     """
     try:
         return await _upload_once(connection, task, way, meter)
-    except (ChecksumMismatch, SizeMismatch):
-        # What an earlier, interrupted try left in staging may have been of another source: begin afresh, once.
+    except (ChecksumMismatch, SizeMismatch, NotFound):
+        # What an earlier, interrupted try left in staging may have been of another source; and a librarian whose
+        # catalog came back from a backup may have forgotten the upload: begin afresh, once.
         meter.restart()
         return await _upload_once(connection, task, way, meter)
 
