@@ -3,6 +3,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 TOP=$PWD
 PYTHON=$TOP/.venv/bin/python
+# Where mkfs, losetup, sshd and nginx stand, which not every PATH has.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 find_python() {
   local candidate
