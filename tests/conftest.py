@@ -14,7 +14,7 @@ import pytest
 
 from tests.postgres import Databases, running_cluster
 
-pytest_plugins = ["tests.site_fixtures", "tests.drives"]
+pytest_plugins = ["tests.site_fixtures", "tests.drives", "tests.crash.drives"]
 
 hypothesis.settings.register_profile(
     "librarian", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from librarian import replication
+from librarian import guard, replication
 from librarian.catalog.drives import NewDrive
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, Conflict, LibrarianError, RestoredCatalog
@@ -68,9 +68,11 @@ async def initiate(site: Site, wanted: Wanted) -> tuple[str, ...]:
         )
     async with site.catalog.begin() as tx:
         drive = await row_of(tx, wanted, findings)
+    guard.step("drive noted")
     if findings.identity is None:
         identity = Identity(uuid=drive.uuid, generation=site.catalog.generations[0])
         await at_place(wanted.name, lambda: examining.found(wanted.path, identity), what="write the identity")
+        guard.step("identity written")
     claim = await at_place(wanted.name, lambda: examining.claim_at(wanted.path), what="look at")
     if claim is not None:
         await plug_in(site, drive, claim)

@@ -33,13 +33,13 @@ def new_site(prepared, tmp_path) -> Iterator[Callable[..., CrashSite]]:
     """Makes a site from the prepared ones, on a disk of its own when asked."""
     with ExitStack() as stack:
 
-        def make(name: str, *, has_disk: bool = False, rules: str = "") -> CrashSite:
+        def make(name: str, *, has_disk: bool = False, rules: str = "", made_of: Path | None = None) -> CrashSite:
             folder, disk = tmp_path / name, None
             if has_disk:
                 disk = Disk.make(tmp_path / f"{name}.img", folder)
             site = CrashSite(name, folder, free_port(), tmp_path, rules, disk)
             stack.enter_context(all_gone(site))
-            shutil.copytree(prepared[name], folder, dirs_exist_ok=True)
+            shutil.copytree(made_of or prepared[name], folder, dirs_exist_ok=True)
             site.configure()
             if has_disk:
                 # What the set-up wrote was on the disk long before.

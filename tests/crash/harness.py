@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -47,13 +48,13 @@ class Disk:
     mounted: Path
 
     @classmethod
-    def make(cls, image: Path, mounted: Path) -> "Disk":
+    def make(cls, image: Path, mounted: Path, *, size: int = DISK_BYTES) -> "Disk":
         if os.geteuid() != 0:
             pytest.skip("needs: root, to mount")
         if shutil.which("mkfs.ext4") is None or shutil.which("losetup") is None:
             pytest.skip("needs: mkfs.ext4 and losetup")
         with image.open("wb") as file:
-            file.truncate(DISK_BYTES)
+            file.truncate(size)
         subprocess.run(["mkfs.ext4", "-q", image], check=True)
         disk = cls(image, mounted)
         disk.mount()
@@ -71,9 +72,11 @@ class Disk:
 
     def copy_as_it_is(self) -> Path:
         """What would be on the platter if the power failed now."""
-        copy = self.image.with_suffix(".after")
-        subprocess.run(["cp", "--sparse=always", self.image, copy], check=True)
-        return copy
+        return self.copy_to(self.image.with_suffix(".after"))
+
+    def copy_to(self, path: Path) -> Path:
+        subprocess.run(["cp", "--sparse=always", self.image, path], check=True)
+        return path
 
     def replace(self, image: Path) -> None:
         """Go on from *image*."""
@@ -82,7 +85,8 @@ class Disk:
         self.mount()
 
     def unmount(self) -> None:
-        subprocess.run(["umount", self.mounted], check=True)
+        # Lazily: servers of other tests look for their drives at every mount, each for an instant.
+        subprocess.run(["umount", "--lazy", self.mounted], check=True)
 
 
 @dataclass
@@ -125,14 +129,23 @@ class CrashSite:
         )
         assert done.returncode == 0, done.stderr
 
-    async def call(self, method: str, path: str, body: dict) -> None:
-        """What an administrator at that machine would do."""
+    async def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        """What an administrator at that machine would do; the answer."""
+        status, raw = await self.ask(method, path, body)
+        assert status in (200, 201), raw
+        return json.loads(raw)
+
+    async def ask(self, method: str, path: str, body: dict | None = None) -> tuple[int, bytes]:
+        """What an administrator at that machine would ask; the status and the answer, 0 where the server is lost."""
         connector = aiohttp.UnixConnector(path=short_path(self.folder / "state" / "admin.sock"))
-        async with (
-            aiohttp.ClientSession(connector=connector) as session,
-            session.request(method, f"http://admin{path}", json=body) as answer,
-        ):
-            assert answer.status == 200, await answer.text()
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector) as session,
+                session.request(method, f"http://admin{path}", json=body) as answer,
+            ):
+                return answer.status, await answer.read()
+        except (aiohttp.ClientError, OSError) as error:
+            return 0, repr(error).encode()
 
     async def knows(self, other: "CrashSite", *, url: str = "") -> None:
         """*other* becomes a peer, called at *url* where that is not its own."""
@@ -176,12 +189,13 @@ class CrashSite:
             self.process.wait(30)
             self.process = None
 
-    def cut_power(self) -> None:
-        """Go on from what was on the disk at this instant; the process is stopped meanwhile."""
+    def cut_power(self, *drives: Disk) -> None:
+        """Go on from what was on the disk, and on *drives*, at this instant; the process is stopped meanwhile."""
         assert self.disk is not None
-        after = self.disk.copy_as_it_is()
+        after = {disk.mounted: (disk, disk.copy_as_it_is()) for disk in (self.disk, *drives)}
         self.kill()
-        self.disk.replace(after)
+        for disk, image in after.values():
+            disk.replace(image)
 
     def staging_entries(self) -> list[str]:
         return [entry.name for entry in (self.folder / "staging").iterdir() if not entry.name.startswith(".")]
@@ -242,3 +256,13 @@ def all_gone(*sites: CrashSite):
             site.kill()
             if site.disk is not None:
                 subprocess.run(["umount", "--lazy", site.disk.mounted], check=False)
+
+
+@contextlib.contextmanager
+def drives_gone(*drives: Disk):
+    """Unmount *drives*, whatever happened."""
+    try:
+        yield
+    finally:
+        for drive in drives:
+            subprocess.run(["umount", "--lazy", drive.mounted], check=False)

@@ -1,14 +1,9 @@
-"""A site that ends in the middle of sealing, releasing or wiping a drive goes on where it was."""
-
-import contextlib
+"""Drives of a site whose catalog was put back from a backup."""
 
 import pytest
 
-from librarian import guard, manifest, releasing, sealing
+from librarian import manifest, sealing
 from librarian.states import DriveState
-from librarian.tasks.clear import Clear
-from librarian.tasks.wipe import Wipe
-from librarian.timing import plenty_of_time
 from tests.carrying import (
     A07,
     NERSC,
@@ -23,31 +18,6 @@ from tests.carrying import (
 )
 from tests.site_fixtures import opened_site
 
-SEALING = ("sealing begun", "portion listed", "manifest half written", "manifest written", "manifest recorded")
-ENDING = ("released", "copies forgotten", "wiping begun", "manifest removed", "drive wiped", "round begun")
-
-
-class Ended(BaseException):
-    """The process is gone: nobody handles this."""
-
-
-@pytest.fixture
-def ends_at(monkeypatch):
-    """Let the site end when it first comes to a step."""
-
-    def arrange(step):
-        left = [step]
-
-        def observe(name):
-            if name in left:
-                left.remove(name)
-                raise Ended
-
-        monkeypatch.setattr(guard, "_on_step", [observe])
-        return left
-
-    return arrange
-
 
 @pytest.fixture
 def media(tmp_path):
@@ -57,72 +27,14 @@ def media(tmp_path):
 
 @pytest.fixture
 async def opened(sqlite_url, tmp_path, media):
-    """Opens the site, with a loaded drive and a peer, again and again; whatever ends it ends it alone."""
+    """Opens the site, with a loaded drive and a peer, again and again."""
     folder = tmp_path / "chajnantor"
 
-    @contextlib.asynccontextmanager
-    async def open_once():
-        with contextlib.suppress(Ended):
-            async with opened_site(sqlite_url, folder) as site:
-                yield site
-
-    async with open_once() as site:
+    async with opened_site(sqlite_url, folder) as site:
         await make_drive(site, media, is_folder=True)
         await lay(site, media)
         await add_peer(site)
-    return open_once
-
-
-async def finish(site):
-    """What an operator and the tasks do, from wherever the drive stands."""
-    drive = await drive_of(site)
-    if drive.state is DriveState.SEALED:
-        await releasing.release(site, A07, lose=3, who="ana")
-    await Clear(site).run_pass(plenty_of_time())
-    if (await drive_of(site)).state is DriveState.RELEASED:
-        await releasing.reuse(site, A07, who="ana")
-    await Wipe(site).run_pass(plenty_of_time())
-    await look_for_drives(site)
-
-
-@pytest.mark.parametrize("step", SEALING)
-async def test_a_drive_is_sealed_once_whenever_the_site_ends(opened, media, ends_at, step):
-    left = ends_at(step)
-    async with opened() as site:
-        await look_for_drives(site)
-        await seal(site)
-    assert left == []
-
-    async with opened() as site:
-        await look_for_drives(site)
-        await go_on_sealing(site)
-
-        found = manifest.open_manifest(media / manifest.NAME)
-        uuids = {entry.uuid for entry in found.entries()}
-        assert (await drive_of(site)).state is DriveState.SEALED
-        assert {each.uuid for each in await outgoing_of(site)} == uuids
-        assert len(uuids) == found.head.files == 3
-
-
-@pytest.mark.parametrize("step", ENDING)
-async def test_a_drive_begins_its_next_round_once_whenever_the_site_ends(opened, media, ends_at, step):
-    async with opened() as site:
-        await look_for_drives(site)
-        await seal(site)
-    left = ends_at(step)
-    async with opened() as site:
-        await look_for_drives(site)
-        await finish(site)
-    assert left == []
-
-    async with opened() as site:
-        await look_for_drives(site)
-        await finish(site)
-
-        drive = await drive_of(site)
-        assert (drive.state, drive.round, drive.files) == (DriveState.LOADING, 2, 0)
-        assert {each.name for each in media.iterdir()} == {".librarian-store", ".librarian-staging"}
-        assert site.stores.lookup(A07).problem is None
+    return lambda: opened_site(sqlite_url, folder)
 
 
 async def test_a_drive_that_a_restored_catalog_does_not_know_to_be_sealed_is_listed_anew(opened, media, tmp_path):

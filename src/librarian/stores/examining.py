@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from librarian import mounts
 from librarian.errors import StoreUnavailable
 from librarian.names import PART_BYTES, StoreName
-from librarian.stores import identity, places
+from librarian.stores import identity, parts, places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -155,10 +155,19 @@ def _probe(root: Path, fd: int, *, has_room: bool) -> tuple[str, ...]:
             remedy="Mount the drive for writing, and let the server's user write at its top.",
         ) from error
     try:
+        _sweep(fd, but=folder.name)
         remarks = [*_case(folder), *_names(folder), *(_size(folder) if has_room else ()), *_directory_fsync(fd)]
         return tuple(remarks)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(fd: int, *, but: str) -> None:
+    """Remove what earlier looks have left that were cut off."""
+    with os.scandir(fd) as entries:
+        left = [each.name for each in entries if each.name.startswith(places.PROBE_PREFIX) and each.name != but]
+    for name in left:
+        parts.remove_tree(name, at=fd, beat=lambda: None)
 
 
 def _case(folder: Path) -> list[str]:
