@@ -56,6 +56,13 @@ def gate_of(peer: Peer, *, now: datetime) -> Gate:
     return Gate(state="open", may_offer=True, may_move=True, changes_at=changes_at)
 
 
+def closed_hours(policy: RulePolicy, *, now: datetime) -> str:
+    """Why a rule may not be offered at *now*, since none of its own windows is open; empty when it may."""
+    if is_in_hours(policy, now=now):
+        return ""
+    return f"none of the rule's own windows is open: {', '.join(policy.windows)}"
+
+
 def is_in_hours(policy: RulePolicy, *, now: datetime) -> bool:
     """Whether a rule may be offered at *now*; never where this machine does not know the zone of its windows."""
     try:

@@ -83,7 +83,7 @@ async def _ask_for_terms(site: Site, invitation: Invitation, *, authority: str |
     key = await pairing.signing_key(site)
     knock = secrets.token_hex(16)
     secret, own_url = invitation.secret.get_secret_value(), site.settings.url
-    address = Address.parse(invitation.url, authority=authority or None)
+    address = Address.parse(invitation.url, authority=await pairing.trusted(site, invitation.site, authority=authority))
     _, points = await site.card.read()
     sends = Role.UPSTREAM in pairing.roles_of(invitation.direction, at_inviter=False)
     body = Redeem.model_validate(
@@ -137,7 +137,8 @@ async def finish(site: Site, begun: Pairing, *, who: str) -> None:
         return
     key = await pairing.signing_key(site)
     body = Confirm.model_validate({"secret": half.secret, "signature": key.sign(half.secret)})
-    async with Connection(Address.parse(half.url, authority=begun.authority or None), patience=timedelta(0)) as line:
+    authority = await pairing.trusted(site, half.name, authority=begun.authority)
+    async with Connection(Address.parse(half.url, authority=authority), patience=timedelta(0)) as line:
         await line.request("POST", "/pairings/confirm", answer=Confirmed, body=body, silence=SILENCE)
     guard.step("confirmed without peer")
     await pairing.make(site, begun, half, roles=pairing.roles_of(begun.direction, at_inviter=False), who=who)

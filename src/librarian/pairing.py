@@ -244,10 +244,19 @@ async def _agree(site: Site, asked: Redeem, *, authority: str | None, before: Ha
     )
 
 
+async def trusted(site: Site, name: str, *, authority: str | None) -> str | None:
+    """PEM of the authority to trust *name* by: *authority* if it was given (empty: none), or that of the peer here."""
+    if authority is not None:
+        return authority or None
+    async with site.catalog.read() as tx:
+        peer = await tx.peers.find(name)
+        return None if peer is None else await tx.peers.authority_of(peer.id)
+
+
 async def _calls_back(site: Site, asked: Redeem, *, authority: str | None) -> bool:
     """Whether the site that joins answers at its URL, and shows that it is the same."""
     try:
-        address = Address.parse(asked.url, authority=authority or None)
+        address = Address.parse(asked.url, authority=await trusted(site, asked.site.name, authority=authority))
         require_tls(address.url, allow_plaintext=site.settings.allow_plaintext)
         async with Connection(address, patience=timedelta(0)) as line:
             found = await line.request("GET", f"/pairings/{asked.knock}", answer=Knocked, silence=KNOCK_SILENCE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
-from librarian.gates import gate_of
+from librarian.gates import closed_hours, gate_of
 from librarian.owing import matches, policy_of
 from librarian.states import Arrival, BatchState, DueState, Intent, Presence, Reach, RuleWay, TransferState
 
@@ -50,6 +50,8 @@ class _Case:
     trouble: Trouble | None
     transfer: Outgoing | None
     batch: Batch | None
+    #: Why the rule may not be offered now, or empty.
+    hours: str
     standing: Standing
     most_batches: int
     now: datetime
@@ -69,7 +71,7 @@ def reasons(standing: Standing, *, troubles: Mapping[str, Trouble], most_batches
         for each in standing.remote_instances
     ]
     told += [_due(case) for case in _cases(standing, troubles, most_batches, now)]
-    told += [_loads(due, now) for due in standing.dues if due.way is not RuleWay.NETWORK]
+    told += [_loads(due, _hours(standing, due, now), now) for due in standing.dues if due.way is not RuleWay.NETWORK]
     told += _walks(standing)
     if not told:
         told.append(_nothing())
@@ -158,10 +160,16 @@ def _cases(standing: Standing, troubles: Mapping[str, Trouble], most_batches: in
             trouble=troubles.get(peer.name),
             transfer=transfer,
             batch=batch,
+            hours=_hours(standing, due, now),
             standing=standing,
             most_batches=most_batches,
             now=now,
         )
+
+
+def _hours(standing: Standing, due: CopyDueRecord, now: datetime) -> str:
+    rule = next((rule for rule in standing.rules if rule.name == due.rule), None)
+    return "" if rule is None else closed_hours(policy_of(rule), now=now)
 
 
 def _due(case: _Case) -> Reason:
@@ -190,7 +198,7 @@ def _due(case: _Case) -> Reason:
     )
 
 
-def _loads(due: CopyDueRecord, now: datetime) -> Reason:
+def _loads(due: CopyDueRecord, hours: str, now: datetime) -> Reason:
     """What becomes of a copy on a store or a drive of ours."""
     match due.state:
         case DueState.SENDING:
@@ -200,7 +208,7 @@ def _loads(due: CopyDueRecord, now: datetime) -> Reason:
         case DueState.BLOCKED:
             told = _NO_SOURCE.format(since=_at(due.since))
         case DueState.DUE | DueState.AWAITING | DueState.QUARANTINED:
-            told = _waits_for_room(due, now)
+            told = _waits_for_room(due, hours, now)
         case _:
             assert_never(due.state)
     where = due.peer or due.store or ""
@@ -209,12 +217,14 @@ def _loads(due: CopyDueRecord, now: datetime) -> Reason:
     return Reason(place=where, state=due.state.value, since=due.since, sentence=sentence)
 
 
-def _waits_for_room(due: CopyDueRecord, now: datetime) -> str:
+def _waits_for_room(due: CopyDueRecord, hours: str, now: datetime) -> str:
     if due.next_try_at > now and due.code is None:
         return f"waits until {_at(due.next_try_at)}: the file is younger than the rule asks"
     if due.next_try_at > now:
         tries = f", after {_tries(due.attempts)}" if due.attempts else ""
         return f"is tried again at {_at(due.next_try_at)}{tries}: {due.reason or due.code}"
+    if hours:
+        return f"waits since {_at(due.since)}: {hours}"
     what = "drive" if due.peer else "store"
     last = f" (last: {due.reason})" if due.reason else ""
     return f"waits since {_at(due.since)}: it is copied as soon as a {what} of the rule has room for it{last}"
@@ -230,6 +240,8 @@ def _waits(case: _Case) -> str:
         return f"waits until {_at(due.next_try_at)}: the file is younger than the rule asks"
     if due.next_try_at > now:
         return f"is tried again at {_at(due.next_try_at)}, after {_tries(due.attempts)}: {due.reason or due.code}"
+    if case.hours:
+        return f"{start}{case.hours}"
     if case.trouble is not None:
         return f"{start}{_away(case)}"
     under_way = case.standing.under_way.get(peer.id, 0)

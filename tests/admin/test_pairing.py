@@ -108,6 +108,7 @@ def test_joining_needs_a_server_that_can_be_called_back(idle, at):
         (["invite", "berkeley", "--direction", "sideways"], "direction"),
         (["invite", "berkeley", "--expires", "soon"], "'soon' is not a span"),
         (["invite", "berkeley", "--expires", "1s"], "valid_seconds"),
+        (["join"], "no invitation in standard input"),
         (["join", "swordfish"], "no invitation of a librarian"),
         (["rotate", "atlantis"], "no peer is called 'atlantis'"),
         (["check", "atlantis"], "no peer is called 'atlantis'"),

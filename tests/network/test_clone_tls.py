@@ -88,6 +88,19 @@ async def test_two_sites_pair_over_tls_when_each_knows_the_authority_of_the_othe
     assert joined.json["url"].startswith("https://")
 
 
+async def test_an_authority_that_is_known_need_not_be_given_again_to_pair_anew(urls, tmp_path, certificate, stranger):
+    async with (
+        reachable(urls[0], tmp_path / "a", "chajnantor", certificate=certificate) as inviter,
+        reachable(urls[1], tmp_path / "b", "nersc", certificate=stranger) as joiner,
+    ):
+        token = await invite(inviter, authority=stranger.read_text())
+        await join(joiner, token, authority=certificate.read_text())
+
+        again = await join(joiner, await invite(inviter))
+
+    assert (again.status, again.json["is_fetched"]) == (200, False)
+
+
 async def test_an_inviter_that_is_not_told_of_the_authority_cannot_call_back(urls, tmp_path, certificate, stranger):
     async with (
         reachable(urls[0], tmp_path / "a", "chajnantor", certificate=certificate) as inviter,

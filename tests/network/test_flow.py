@@ -121,3 +121,15 @@ async def test_how_fast_bytes_move_and_what_is_left_is_told(pair):
     (told,) = reply.json["peers"]
     assert (told["name"], told["state"], told["due_files"], told["seconds_left"]) == ("nersc", "open", 0, 0)
     assert told["bytes_per_second"] > 0
+
+
+async def test_nothing_is_left_of_nothing_however_long_the_windows_stay_closed(pair):
+    sender, receiver = pair
+    await sender.replicates_to(receiver)
+    await sender.upload({"large": bytes(range(256)) * 4 * 1024})
+    await sender.knows_copies_at(receiver, ["large"])
+
+    told = await change(sender, windows=[a_window_hence(6)])
+
+    assert (told["state"], told["seconds_left"]) == ("closed", 0)
+    assert told["bytes_per_second"] > 0

@@ -98,6 +98,7 @@ async def test_http_does_not_reach_a_site_that_cannot_be_called_and_says_so(one_
     await until(is_told)
 
     assert "http: nersc cannot be called from here" in (await open_one.dues(NAMES[:1]))[0].reason
+    assert [alert.cause for alert in await open_one.alerts()] == ["peer:nersc:no-engine"]
 
 
 async def test_what_was_due_while_nobody_fetched_is_sent_once_somebody_does(urls, tmp_path):

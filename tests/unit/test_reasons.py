@@ -192,6 +192,8 @@ CLOSED = "none of its windows is open: 20:00-22:00 UTC, until 2026-11-25 20:00:0
 START = "The copy at nersc that the rule all asks for "
 HOUR = "2026-11-25 11:00:00 UTC"
 
+NIGHTLY = replace(RULE, policy=RulePolicy(peer="nersc", windows=("20:00-22:00 UTC",)).model_dump_json())
+
 WAITING = {
     "in turn": (due(), f"waits since {HOUR}: it is offered as soon as its turn comes."),
     "disabled": (due(peer=peer(is_enabled=False)), f"waits since {HOUR}: nothing new goes to nersc, it is disabled."),
@@ -200,6 +202,10 @@ WAITING = {
     "window": (
         due(peer=peer(windows=("20:00-22:00 UTC",))),
         f"waits since {HOUR}: nothing new goes to nersc, {CLOSED}.",
+    ),
+    "the rule's own window": (
+        replace(due(), rules=(NIGHTLY,)),
+        f"waits since {HOUR}: none of the rule's own windows is open: 20:00-22:00 UTC.",
     ),
     "young": (
         due(next_try_at=NOW + timedelta(hours=1)),
@@ -346,6 +352,10 @@ LOADING = {
     ),
     "for a store": (here(), f"{ROOM} store of the rule has room for it."),
     "for one store": (here(store="slow"), "The copy on slow that the rule second asks for waits since"),
+    "out of hours": (
+        replace(here(), rules=(replace(NIGHTLY, name="second", way=RuleWay.LOCAL),)),
+        f"waits since {HOUR}: none of the rule's own windows is open: 20:00-22:00 UTC.",
+    ),
     "under way": (here(DueState.SENDING), f"is being copied, or read back, since {HOUR}."),
     "no source": (here(DueState.BLOCKED), "no healthy copy of it is here; it goes on when one is."),
     "failed": (

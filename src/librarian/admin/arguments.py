@@ -50,7 +50,7 @@ def read_secret(file: str, *, is_new: bool = False) -> SecretStr:
     place = "standard input" if file == STDIN else file
     try:
         if file == STDIN:
-            text = _ask(is_new=is_new) if sys.stdin.isatty() else sys.stdin.readline()
+            text = _ask_password(is_new=is_new) if sys.stdin.isatty() else sys.stdin.readline()
         else:
             text = Path(file).read_text("utf-8").partition("\n")[0]
     except UnicodeDecodeError as error:
@@ -63,6 +63,20 @@ def read_secret(file: str, *, is_new: bool = False) -> SecretStr:
     if not secret:
         raise BadRequest(f"there is no password in {place}", remedy="Put it on the first line, with --password-file.")
     return SecretStr(secret)
+
+
+def read_token() -> SecretStr:
+    """An invitation: all of stdin, or what is typed on a terminal, unseen.
+
+    Raises
+    ------
+    BadRequest
+        There is none.
+    """
+    text = _ask("Invitation: ") if sys.stdin.isatty() else sys.stdin.read()
+    if not text.strip():
+        raise BadRequest("there is no invitation in standard input", remedy="Give the line that 'peer invite' printed.")
+    return SecretStr(text)
 
 
 def read_authority(file: str | None) -> str | None:
@@ -84,14 +98,18 @@ def read_authority(file: str | None) -> str | None:
     return text
 
 
-def _ask(*, is_new: bool) -> str:
+def _ask_password(*, is_new: bool) -> str:
+    typed = _ask("Password: ")
+    if is_new and _ask("The same again: ") != typed:
+        raise BadRequest("the two passwords differ", remedy="Type the same twice.")
+    return typed
+
+
+def _ask(prompt: str) -> str:
     try:
-        typed = getpass.getpass("Password: ")
-        if is_new and getpass.getpass("The same again: ") != typed:
-            raise BadRequest("the two passwords differ", remedy="Type the same twice.")
+        return getpass.getpass(prompt)
     except EOFError:
         return ""
-    return typed
 
 
 def amount(text: str | None) -> int | None:
@@ -125,6 +143,7 @@ def checked(model: type[M], **values: object) -> M:
         return model(**values)
     except ValidationError as error:
         reasons = "; ".join(
-            f"{'.'.join(map(str, detail['loc'])) or 'request'}: {detail['msg']}" for detail in error.errors()
+            f"{'.'.join(map(str, detail['loc'])) or 'request'}: {detail['msg'].removeprefix('Value error, ')}"
+            for detail in error.errors()
         )
         raise BadRequest(reasons, remedy="See the command's --help.") from error

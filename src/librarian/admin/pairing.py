@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import SecretStr
 
-from librarian.admin.arguments import STDIN, checked, read_authority, read_secret
+from librarian.admin.arguments import STDIN, checked, read_authority, read_token
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Terminal, awaited
 from librarian.errors import BadRequest, Conflict
@@ -87,7 +87,7 @@ async def join(
 
     Example: python -m librarian.admin peer join librarian-invitation-1.eyJ1cmwiOi...
     """
-    secret = read_secret(STDIN) if token == STDIN else SecretStr(token)
+    secret = read_token() if token == STDIN else SecretStr(token)
     body = checked(Join, token=secret, accepts=accept or None, authority=read_authority(ca_file))
     async with reach(context.obj) as client:
         await _require_server(client)

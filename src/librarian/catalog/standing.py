@@ -41,6 +41,8 @@ class Standing:
     peers: tuple[Peer, ...] = ()
     #: Batches to each peer that have not ended.
     under_way: dict[PeerId, int]
+    #: All rules that apply.
+    rules: tuple[Rule, ...] = ()
     #: Rules that do not know yet whether they ask for it: their walk has not come to it.
     walking: tuple[Rule, ...] = ()
 
@@ -55,6 +57,7 @@ async def standing_of(tx: Transaction, name: FileName) -> Standing:
     dues = await tx.copies_due.of_files([file.id])
     leaving = await tx.outgoing.live([file.id])
     owed = {due.peer for due in dues}
+    rules = await tx.rules.in_force()
     return Standing(
         name=name,
         file=file,
@@ -67,9 +70,10 @@ async def standing_of(tx: Transaction, name: FileName) -> Standing:
         arrival=arrival,
         peers=peers,
         under_way={peer.id: await tx.batches.count_under_way(peer.id) for peer in peers if peer.name in owed},
+        rules=rules,
         walking=tuple(
             rule
-            for rule in await tx.rules.in_force()
+            for rule in rules
             if rule.backfill_after is not None and rule.backfill_after < file.id <= rule.backfill_until
         ),
     )

@@ -308,7 +308,7 @@ def unreached(error: BaseException, url: str) -> PeerUnavailable:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return PeerUnavailable(
             f"cannot trust {url}: {error.certificate_error}",
-            remedy="Give the certificate authority that signed the librarian's certificate ('ca').",
+            remedy="Give the certificate authority that signed it: 'ca' in client.toml, '--ca-file' of a command.",
         )
     reason = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
     return PeerUnavailable(

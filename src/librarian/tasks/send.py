@@ -241,6 +241,11 @@ class Send(LaneTask[Offer, Answered]):
             if found.engine is None:
                 reason = f"nothing brings it to the store {store} of {plan.peer.name}: {found.why_not}"
                 turns += [_later(item, code="no_engine", reason=reason) for item, _ in items]
+                await tx.alerts.raise_alert(
+                    f"peer:{plan.peer.name}:no-engine",
+                    message=f"Files that a rule sends to {plan.peer.name} stay here: {reason}.",
+                    remedy=f"'rule why' and 'peer check {plan.peer.name}' tell what each engine needs.",
+                )
         acceptances: list[Acceptance] = []
         for (store, engine), items in ways.items():
             batch: BatchId | None = None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from librarian import owing, preflight, states
 from librarian.errors import NotFound
-from librarian.gates import gate_of, is_in_hours
+from librarian.gates import closed_hours, gate_of
 from librarian.names import FileName
 from librarian.states import Intent, Presence
 from librarian.timing import utc_now
@@ -48,15 +48,15 @@ async def explain(tx: Transaction, site: Site, rule: Rule, told: RuleDescription
 
 
 async def _obstacles(tx: Transaction, site: Site, peer: Peer | None, policy: RulePolicy) -> list[str]:
+    now = utc_now()
+    hours = closed_hours(policy, now=now)
     if policy.way is states.RuleWay.LOCAL:
-        return _closed_hours(policy)
+        return [hours] if hours else []
     if peer is None:
         return [f"there is no peer called '{policy.peer}'"]
     if policy.way is states.RuleWay.CARRIED:
-        return _closed_hours(policy)
-    now = utc_now()
-    found = [gate_of(peer, now=now).why]
-    found += _closed_hours(policy)
+        return [hours] if hours else []
+    found = [gate_of(peer, now=now).why, hours]
     under_way = await tx.batches.count_under_way(peer.id)
     if under_way >= site.settings.clones.batches_per_peer:
         found.append(f"{under_way} batches to {peer.name} are under way, as many as may be")
@@ -66,12 +66,6 @@ async def _obstacles(tx: Transaction, site: Site, peer: Peer | None, policy: Rul
             found.append(f"{peer.name} has {staged:,} bytes in its staging, its budget is {peer.staged_budget:,}")
     found.append(site.neighbours.trouble_of(peer.name) or "")
     return [why for why in found if why]
-
-
-def _closed_hours(policy: RulePolicy) -> list[str]:
-    if is_in_hours(policy, now=utc_now()):
-        return []
-    return [f"none of the rule's own windows is open: {', '.join(policy.windows)}"]
 
 
 def _ways(site: Site, peer: Peer, policy: RulePolicy) -> list[RuleWay]:

@@ -51,4 +51,6 @@ def _seconds_left(peer: Peer, size: int, *, rate: int, now: datetime) -> int | N
     """How long *size* bytes take at *rate*, the hours included in which nothing may flow; None while nothing moves."""
     if not rate:
         return None
+    if not size:
+        return 0
     return windows.wall_seconds(windows.parsed(peer.windows), now, size // rate)
