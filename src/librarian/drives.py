@@ -38,6 +38,11 @@ BEING_SEALED: Final = "its manifest is being written"
 UNKNOWN_MANIFEST: Final = "it bears a manifest already"
 
 
+def full_cause(drive: StoreName) -> str:
+    """Of the alert about *drive*, onto which nothing more goes: whoever takes it away has seen to it."""
+    return f"drive-full:{drive}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A drive as it is ordered."""

@@ -8,7 +8,7 @@ import uuid
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from librarian import guard, pairing
+from librarian import drives, guard, pairing
 from librarian.catalog.manifests import Consigned
 from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
@@ -55,6 +55,7 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
         found, own = await tx.peers.get(peer), await tx.site.get()
         await tx.drives.advance(drive.id, to=DriveState.SEALING, who=who)
         await tx.stores.set_open(name, is_open=False)
+        await tx.alerts.acknowledge([drives.full_cause(name)])
         head = Head(
             uuid=str(uuid.uuid4()),
             drive=drive.name,

@@ -6,13 +6,14 @@ import threading
 
 import pytest
 
-from librarian import drives, guard
+from librarian import drives, guard, releasing
 from librarian.catalog.stopped import Selection
 from librarian.names import SiteName, StoreName
 from librarian.states import DriveState, DueState, Reach
 from librarian.tasks.load import Load
 from librarian.tasks.plug import Plug
 from librarian.timing import plenty_of_time
+from tests.carrying import seal
 from tests.holding import hold
 from tests.loading import assert_sound, dues_of, load, rule, stores_of
 from tests.site_fixtures import opened_site
@@ -65,10 +66,10 @@ async def record(site, name="A07"):
         return await tx.drives.get(StoreName(name))
 
 
-async def knows_nersc(site):
+async def knows_nersc(site, name="nersc"):
     async with site.catalog.begin() as tx:
         await tx.peers.add(
-            SiteName("nersc"), url="", username="", secret=b"", reach=Reach.PUSH, accepts=[""], entry_points=[]
+            SiteName(name), url="", username="", secret=b"", reach=Reach.PUSH, accepts=[""], entry_points=[]
         )
 
 
@@ -98,6 +99,47 @@ async def test_what_is_carried_waits_on_the_drive_for_its_peer(site, plugged):
     (again,) = await dues_of(site, "a")
     assert (loaded.state, loaded.reason) == (again.state, again.reason) == (DueState.LOADED, "on A07")
     await assert_sound(site, "A07")
+
+
+async def test_what_is_sealed_for_one_peer_is_due_again_for_the_other(site, plugged):
+    await knows_nersc(site)
+    await knows_nersc(site, "berkeley")
+    await hold(site, "a", b"truth")
+    await rule(site, "A*", name="east", peer="nersc")
+    await rule(site, "A*", name="west", peer="berkeley")
+    await plugged("A07")
+    await load(site)
+    both = {due.rule: (due.state, due.reason) for due in await dues_of(site, "a")}
+
+    await seal(site)
+    apart = {due.rule: due.state for due in await dues_of(site, "a")}
+    await plugged("A08")
+    await load(site)
+
+    assert both == {"east": (DueState.LOADED, "on A07"), "west": (DueState.LOADED, "on A07")}
+    assert apart == {"east": DueState.LOADED, "west": DueState.DUE}
+    again = {due.rule: (due.state, due.reason) for due in await dues_of(site, "a")}
+    assert again == {"east": (DueState.LOADED, "on A07"), "west": (DueState.LOADED, "on A08")}
+
+
+@pytest.mark.parametrize("end", ["sealed", "released", "lost"])
+async def test_a_full_drive_that_is_taken_away_needs_nobody_any_more(site, plugged, end):
+    await plugged("A07", full_at=300)
+    await knows_nersc(site)
+    await hold(site, "a", os.urandom(20 * MIB))
+    await rule(site, "A07")
+    await load(site)
+    full = await alerts_of(site)
+
+    match end:
+        case "sealed":
+            await seal(site)
+        case "released":
+            await releasing.release(site, StoreName("A07"), lose=1, who="ana")
+        case "lost":
+            await releasing.lose(site, StoreName("A07"), who="ana")
+
+    assert (full, await alerts_of(site)) == (["drive-full:A07"], [])
 
 
 async def test_a_drive_takes_all_that_fits_and_is_then_full(site, plugged):

@@ -308,15 +308,17 @@ class Loading(Repository):
             {"late": packed},
         )
 
-    async def unload(self, files: Sequence[FileId]) -> None:
-        """What was loaded of *files* may be on no drive any more: it is due again, and another look tells."""
+    async def unload(self, files: Sequence[FileId], *, rules: Sequence[RuleId] | None = None) -> None:
+        """What was loaded of *files* (for *rules* alone) may be on its way no more: it is due, and a look tells."""
         if not files:
             return
+        of_rules = [] if rules is None else [CopyDueRow.rule_id.in_(rules)]
         lost = self._table("lost", file_id=rows.BIGINT)
         now = utc_now()
         freed = await self._connection.execute(
             update(CopyDueRow)
             .where(CopyDueRow.file_id.in_(select(lost.c.file_id)), rows.one_of(CopyDueRow.state, DueState.LOADED))
+            .where(*of_rules)
             .values(state=DueState.DUE, next_try_at=now, since=now, attempts=0, code=None, reason=None)
             .returning(CopyDueRow.rule_id, CopyDueRow.size),
             {"lost": rows.pack((file_id,) for file_id in files)},

@@ -66,7 +66,8 @@ def _copy(item: Bringing, copier: Copier, place: str, *, source_fd: int, target_
     try:
         for part in above:
             try:
-                fd = parts.open_below(part, at=fd, closing=True)
+                with copier.trip.abroad():
+                    fd = parts.open_below(part, at=fd, closing=True)
             except OSError as error:
                 fd = -1
                 raise _unreadable(item, error) from error

@@ -95,7 +95,7 @@ class Copier:
         with self._from_source():
             reading = os.open(source, parts.READ, dir_fd=source_fd)
         try:
-            before = os.fstat(reading)
+            before = self._status(reading)
             parts.require_supported(before.st_mode, source)
             writing = os.open(target, _CREATE, 0o600, dir_fd=target_fd)
             try:
@@ -105,7 +105,7 @@ class Copier:
                 digest, size = self._read(*source_and_copy, at_most=before.st_size, halfway=halfway)
             finally:
                 os.close(writing)
-            after = os.fstat(reading)
+            after = self._status(reading)
         finally:
             os.close(reading)
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns) or size != before.st_size:
@@ -134,17 +134,23 @@ class Copier:
                 guard.step("half copied")
         return hasher.hexdigest(), size
 
+    def _status(self, reading: int) -> os.stat_result:
+        with self._from_source():
+            return os.fstat(reading)
+
     def _fill(self, reading: int) -> int:
         with self._from_source():
             return os.readv(reading, [self._buffer])
 
     @contextmanager
     def _from_source(self) -> Iterator[None]:
-        try:
+        if self.unreadable is None:
             yield
+            return
+        try:
+            with self.trip.abroad():
+                yield
         except OSError as error:
-            if self.unreadable is None:
-                raise
             raise self.unreadable(error) from error
 
     def _walk(self, top_fd: int) -> Iterator[parts.Part]:

@@ -47,6 +47,8 @@ class Trip:
         self._patience = patience
         self._beat_at = time.monotonic()
         self._is_stopped = False
+        #: It is at another store's mount now.
+        self.is_abroad = False
 
     def beat(self) -> None:
         """Say that the work gets on; raises Stopped when nobody waits for it any more."""
@@ -65,6 +67,15 @@ class Trip:
         finally:
             self._beat_at = time.monotonic()
             self._patience = before
+
+    @contextmanager
+    def abroad(self) -> Iterator[None]:
+        """What hangs within is not this store."""
+        self.is_abroad = True
+        try:
+            yield
+        finally:
+            self.is_abroad = False
 
     def stop(self) -> None:
         """Ask the work to end at its next beat."""
@@ -153,7 +164,7 @@ class Lane:
         Raises
         ------
         StoreUnavailable
-            The store does not answer.
+            The store does not answer, or the one that the trip is at.
         """
         self._refuse_silence()
         async with self._slots[pace]:
@@ -210,8 +221,14 @@ class Lane:
         while not future.done():
             await asyncio.wait((future,), timeout=max(trip.seconds_left, 0.001))
             if not future.done() and trip.seconds_left <= 0:
-                self.silence = f"no answer for {self._patience:g} s"
                 trip.stop()
+                silence = f"no answer for {self._patience:g} s"
+                if trip.is_abroad:
+                    raise StoreUnavailable(
+                        f"what is read from another store for '{self._store}' gave {silence}",
+                        remedy="Look at its mount and at the machine behind it.",
+                    )
+                self.silence = silence
                 raise self._no_answer()
 
     def _put_back(self, worker: _Worker[object], future: asyncio.Future[T]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from librarian import owing
 from librarian.catalog.records import Happening
+from librarian.drives import full_cause
 from librarian.notifying import drive_subject
 from librarian.states import DriveState
 
@@ -60,7 +61,7 @@ async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:
         [Happening(subject=drive_subject(target.name), what="full", who=_ACTOR, why=f"{why}; {on_it}")]
     )
     await tx.alerts.raise_alert(
-        f"drive-full:{target.name}",
+        full_cause(target.name),
         message=f"Drive {target.name} is full: {why}; {on_it}",
         remedy=f"Run 'drive seal {target.name} --to PEER', unplug it, and plug in another.",
     )

@@ -17,7 +17,7 @@ from librarian import drives, guard, pairing, sealing
 from librarian.errors import LibrarianError, StoreUnavailable
 from librarian.manifest import ManifestWriter
 from librarian.notifying import tell_of_drive
-from librarian.states import DriveState
+from librarian.states import DriveState, RuleWay
 from librarian.stores import examining
 from librarian.stores.drive import at_place
 from librarian.tasks.base import Cadence, Task
@@ -167,6 +167,7 @@ class Seal(Task[Portion, Listed | Written]):
         """Write the portion down; or that the drive is sealed."""
         if isinstance(result, Listed):
             await tx.manifests.append(plan.manifest, number=plan.number, lines=result.lines, consigned=result.consigned)
+            await self._unload(tx, plan)
             return
         head = result.head.model_dump_json(by_alias=True)
         await tx.manifests.finish(plan.manifest.id, head=head, seal=result.seal.model_dump_json())
@@ -174,6 +175,16 @@ class Seal(Task[Portion, Listed | Written]):
             why = f"for {plan.manifest.peer}: {result.head.files:,} files, {result.head.bytes:,} bytes"
             drive, who = plan.drive, plan.manifest.sealed_by
             await tell_of_drive(tx, drive.name, "sealed", round_=drive.round, who=who, why=why)
+
+    async def _unload(self, tx: Transaction, plan: Portion) -> None:
+        """What other peers are to get of it does not come to them on this drive."""
+        others = [
+            rule.id
+            for rule in await tx.rules.in_force()
+            if rule.way is RuleWay.CARRIED and rule.peer_id != plan.manifest.peer_id
+        ]
+        if others:
+            await tx.loading.unload([each.file_id for each in plan.carried], rules=others)
 
 
 def _add(writer: ManifestWriter, parts: Sequence[bytes]) -> None:
