@@ -83,13 +83,32 @@ class Disks:
 
 
 @contextmanager
-def disks_in(folder: Path) -> Iterator[Disks]:
-    """Disks whose images lie in *folder*."""
+def device_in(folder: Path) -> Iterator[str]:
+    """An empty disk as a device that anybody may format and mount below *folder*; gone afterwards, whoever uses it."""
+    _require_mounts()
+    image = folder / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(DISK_BYTES)
+    device = _run("losetup", "--find", "--show", "--direct-io=on", image)
+    try:
+        yield device
+    finally:
+        subprocess.run(["umount", "--lazy", "--all-targets", device], capture_output=True, check=False)
+        subprocess.run(["losetup", "-d", device], capture_output=True, check=False)
+
+
+def _require_mounts() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs: root, to mount")
     for program in ("losetup", "mkfs.ext4"):
         if shutil.which(program) is None:
             pytest.skip(f"needs: {program}")
+
+
+@contextmanager
+def disks_in(folder: Path) -> Iterator[Disks]:
+    """Disks whose images lie in *folder*."""
+    _require_mounts()
     made = Disks(folder)
     try:
         yield made

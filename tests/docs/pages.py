@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 TOP = Path(__file__).parents[2]
 DOCS = TOP / "docs"
@@ -11,7 +12,8 @@ PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", TOP / "changelog.d" / "READ
 #: Written by programs from descriptions in the code.
 GENERATED = {DOCS / "reference" / name for name in ("commands.md", "http-api.md", "settings.md")}
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Also within lists.
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,14 @@ def name_of(page: Path) -> str:
 
 def blocks(page: Path, *languages: str) -> list[Block]:
     """The fenced blocks of *page* in one of *languages*, in order."""
-    text = page.read_text()
+    return blocks_in(page.read_text(), *languages)
+
+
+def blocks_in(text: str, *languages: str) -> list[Block]:
+    """The fenced blocks of *text* in one of *languages*, in order."""
     found = [
-        Block(match[1], match[2], next(reversed(text[: match.start()].split()), "")) for match in _FENCE.finditer(text)
+        Block(match[2], dedent(match[3]), next(reversed(text[: match.start()].split()), ""))
+        for match in _FENCE.finditer(text)
     ]
     return [block for block in found if block.language in languages]
 

@@ -13,7 +13,8 @@ import pytest
 
 from librarian.settings import load_settings
 from tests.docs.pages import DOCS, TOP, blocks
-from tests.docs.test_walkthrough import TUTORIAL, User, run_again
+from tests.docs.test_walkthrough import TUTORIAL
+from tests.docs.users import User, run_again
 from tests.fakes.globus import SERVICE_URLS
 
 PAGE = DOCS / "how-to" / "connect-to-globus.md"
