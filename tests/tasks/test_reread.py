@@ -71,9 +71,12 @@ async def test_nothing_is_read_twice(holder):
     assert await task.run_pass(plenty_of_time()) == 0
 
 
-async def test_a_suspect_on_a_store_that_is_away_stays_one(holder):
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_suspect_on_a_store_that_is_away_stays_one(holder, is_known):
     (holder.folder / "fast").rename(holder.folder / "away")
-    await holder.site.stores.probe()
+    (holder.folder / "fast").mkdir()
+    if is_known:
+        await holder.site.stores.probe()
 
     await Reread(holder.site).run_pass(plenty_of_time())
 

@@ -73,14 +73,25 @@ class Reread(Task[tuple["Suspect", ...], Readings]):
         return found
 
     async def act(self, plan: tuple[Suspect, ...]) -> Readings:
-        """Measure each; what differs is measured again."""
+        """Measure each; what differs is measured again, and counts where its store is still there after that."""
         first = await self._read(plan)
         doubted = [suspect for suspect in plan if not _is_good(suspect, first[suspect])]
         for suspect in doubted:
             await to_thread.run_sync(forget, self._path(suspect))
         found = {**first, **await self._read(doubted)}
         findings = [_finding(suspect, measured) for suspect, measured in found.items()]
-        return Readings(findings=tuple(finding for finding in findings if finding is not None))
+        away = await self._away({suspect.store for suspect in doubted})
+        return Readings(findings=tuple(f for f in findings if f is not None and f.suspect.store not in away))
+
+    async def _away(self, stores: Collection[StoreName]) -> frozenset[StoreName]:
+        """Those of *stores* that are not what they were: under the mount point of one that is gone nothing is found."""
+        troubles = {}
+        for store in stores:
+            try:
+                troubles[store] = await self.site.stores.lookup(store).probe()
+            except LibrarianError as error:
+                troubles[store] = error.message
+        return frozenset(store for store, trouble in troubles.items() if trouble is not None)
 
     async def _read(self, suspects: Sequence[Suspect]) -> dict[Suspect, Measured | LibrarianError]:
         items = [(self._path(suspect), suspect.checksum.algorithm) for suspect in suspects]
