@@ -127,6 +127,7 @@ class Poll(Task[Question, Answers]):
             extra = {"event": "batch-not-stopped", "batch": batch.id}
             log.log(told, "Cannot stop batch %s yet: %s", batch.id, error, extra=extra)
         else:
+            guard.step("stopped without record")
             self._unstopped.discard(batch.id)
             answers.stopped.add(batch.id)
 

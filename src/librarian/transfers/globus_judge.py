@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from librarian import guard
 from librarian.timing import retry_delay, utc_now
 from librarian.transfers.globus_hauls import Reading
 from librarian.transfers.globus_troubles import REMEDIES, Trouble, trouble_of
@@ -188,6 +189,7 @@ class Judge:
                 haul.reading = None
                 haul.end(reading.failure)
                 return
+            guard.step("results half read")
 
     def _pause(self, haul: Haul) -> float:
         return retry_delay(haul.restarts + 1, cap=self._longest_pause).total_seconds()
