@@ -29,7 +29,7 @@ class InstantEngine(TransferEngine):
     """Copies into staging over the shared disk. What it knows dies with its site."""
 
     name: ClassVar[str] = "local"
-    luck: deque = field(default_factory=deque)
+    luck: deque[Luck] = field(default_factory=deque)
     jobs: dict[str, Job] = field(default_factory=dict)
     ended: dict[str, Progress] = field(default_factory=dict)
     keys: int = 0

@@ -15,6 +15,10 @@ _MOVES = {
 _PRESENT = (
     "SELECT f.name, f.checksum, f.size FROM files f JOIN instances i ON i.file_id = f.id WHERE i.presence = 'present'"
 )
+_STANDING = (
+    "SELECT f.name, f.checksum FROM files f JOIN instances i ON i.file_id = f.id"
+    " WHERE i.presence IN ('present', 'suspect')"
+)
 _REMOTE = (
     "SELECT f.name, f.checksum, p.name AS peer FROM remote_instances r JOIN files f ON f.id = r.file_id"
     " JOIN peers p ON p.id = r.peer_id WHERE r.is_held"
@@ -65,6 +69,11 @@ class Ledger:
     @property
     def present(self) -> dict[str, dict]:
         return {row["name"]: row for row in self.ask(_PRESENT)}
+
+    @property
+    def standing(self) -> set[tuple[str, str]]:
+        """(name, checksum) of what is there, be it in doubt."""
+        return {(row["name"], row["checksum"]) for row in self.ask(_STANDING)}
 
     @property
     def remote(self) -> list[dict]:
@@ -125,6 +134,10 @@ class Ledger:
         known = {row["token"] for row in self.ask("SELECT token FROM incoming_transfers")}
         left = known & self.staged()
         assert not left, f"{name}: staging holds {left}"
+        doubted = self.ask("SELECT * FROM instances WHERE presence = 'suspect'")
+        assert not doubted, f"{name}: nobody has read again: {doubted}"
+        (held,) = self.ask("SELECT coalesce(sum(files), 0) AS files FROM tallies WHERE subject = 'held'")
+        assert held["files"] == len(self.present), f"{name} counts {held['files']} files, there are {self.present}"
         for row in self.ask(
             "SELECT t.subject, t.files, (SELECT count(*) FROM copies_due d WHERE 'due:' || d.peer_id = t.subject"
             " AND d.state != 'quarantined') AS n FROM tallies t WHERE t.subject LIKE 'due:%'"

@@ -2,15 +2,16 @@
 
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from librarian import intake, replication
+from librarian import intake, replication, steering
 from librarian.catalog.incoming_rows import Commit
 from librarian.catalog.records import EntryPoint, Incoming
-from librarian.catalog.stopped import Selection
+from librarian.checksum_pool import ChecksumPool
 from librarian.errors import LibrarianError
 from librarian.names import FileName, RuleName, SiteName, StoreName
 from librarian.policies import ClonePolicy, HousekeepingPolicy, RulePolicy
@@ -23,6 +24,7 @@ from librarian.tasks.ingest import Ingest
 from librarian.tasks.lanes import LaneTask
 from librarian.tasks.poll import Poll
 from librarian.tasks.reconcile import Reconcile
+from librarian.tasks.reread import Reread
 from librarian.tasks.send import Send
 from librarian.tasks.submit import Submit
 from librarian.timing import utc_now
@@ -33,14 +35,42 @@ from tests.model.post import Crashed, Post, Postman, working
 from tests.site_fixtures import settings_of
 from tests.uploading import ANA, asking, checksum_of
 
-POLICY = ClonePolicy(reconcile_after=timedelta(minutes=2))
-TASKS = ("ingest", "backfill", "send", "submit", "poll", "deliver", "reconcile")
+POLICY = ClonePolicy(reconcile_after=timedelta(minutes=2), quarantine_after=2)
+TASKS = ("ingest", "reread", "backfill", "send", "submit", "poll", "deliver", "reconcile")
+#: Whether a task that has no lanes has something to do.
+_WAITING = {
+    "ingest": "SELECT 1 FROM incoming_transfers WHERE state = 'staged' LIMIT 1",
+    "reread": "SELECT 1 FROM instances WHERE presence = 'suspect' LIMIT 1",
+    "poll": "SELECT 1 FROM batches WHERE state IN ('active', 'held', 'queued') LIMIT 1",
+    "backfill": "SELECT 1 FROM rules WHERE backfill_after IS NOT NULL LIMIT 1",
+}
+_LIVE = (
+    "SELECT uuid FROM outgoing_transfers WHERE state IN ('initiated', 'ongoing', 'staged')"
+    " UNION ALL SELECT uuid FROM incoming_transfers WHERE state IN ('initiated', 'ongoing', 'staged')"
+)
 #: More work than this in one go is work without end.
-MOST_ROUNDS = 50
+MOST_ROUNDS = 150
+
+
+class Compiled(dict):
+    """Statements as they were compiled for whichever site came first: all have SQLite."""
+
+    def get(self, key):
+        return super().get(key[1:])
+
+    def __setitem__(self, key, compiled):
+        super().__setitem__(key[1:], compiled)
+
+
+COMPILED = Compiled()
 
 
 def all_tasks(site) -> dict:
-    tasks = [Ingest(site), *(kind(site, POLICY) for kind in (Backfill, Send, Submit, Poll, Deliver, Reconcile))]
+    tasks = [
+        Ingest(site),
+        Reread(site),
+        *(kind(site, POLICY) for kind in (Backfill, Send, Submit, Poll, Deliver, Reconcile)),
+    ]
     tasks.append(Housekeeping(site, HousekeepingPolicy()))
     return {task.name: task for task in tasks}
 
@@ -62,6 +92,8 @@ class Place:
     name: str
     folder: Path
     post: Post
+    #: That hashes for it; None: its own.
+    pool: ChecksumPool | None = None
     site: object = None
     engine: InstantEngine | None = None
     tasks: dict = field(default_factory=dict)
@@ -88,7 +120,10 @@ class Place:
         """Start, and recover what an earlier process left."""
         self._stack = AsyncExitStack()
         settings = settings_of(f"sqlite+aiosqlite:///{self.database}", self.folder, self.name, ("fast",))
+        settings = settings.model_copy(update={"clones": POLICY})
         site = await self._stack.enter_async_context(open_site(settings))
+        site.catalog._engine.sync_engine._compiled_cache = COMPILED
+        site.pool = self.pool or site.pool
         site.neighbours = Postman(self.post, site.neighbours, self.name)
         self.engine = InstantEngine()
         site.engines = {"local": self.engine}
@@ -149,8 +184,32 @@ class Place:
 
     async def try_again(self) -> None:
         """An operator lets everything be tried once more that was put into quarantine."""
+        await steering.retry(self.site, ANA, names=(), peer_name=None, dry_run=False)
+
+    async def cancel(self, which: int) -> None:
+        """An operator ends one of the transfers, whichever way it goes."""
+        uuids = [row["uuid"] for row in self.ledger().ask(_LIVE)]
+        if uuids:
+            await steering.cancel(self.site, ANA, [uuids[which % len(uuids)]], dry_run=False)
+
+    async def damage(self, name: str, *, spoils: bool) -> None:
+        """The bytes of a copy become others, or are gone. Nobody knows of it yet."""
+        path = self.path_of(name)
+        path.chmod(0o755)
+        first = next(iter(sorted(path.iterdir())), path) if path.is_dir() else path
+        if spoils:
+            first.chmod(0o644)
+            first.write_bytes(first.read_bytes() + b"!")
+        elif path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+    async def doubt(self, names: Iterable[str]) -> None:
+        """Somebody has seen that the copies of *names* are not what they were."""
         async with self.site.catalog.begin() as tx:
-            await tx.stopped.retry(Selection())
+            files = await tx.files.named([FileName(name) for name in names])
+            await tx.suspects.mark([file.id for file in files.values()])
 
     async def upload(self, name: str, content) -> bool:
         """Bring *content* and commit it; whether it was taken."""
@@ -180,6 +239,9 @@ class Place:
 
     async def _plan(self, task, lane: str):
         async with self.site.catalog.begin() as tx:
+            if isinstance(task, Reread):
+                # Each round of the model is a pass.
+                task._after = (0, 0)
             if not isinstance(task, LaneTask):
                 return await task.plan(tx)
             peer = await tx.peers.get(lane)
@@ -230,18 +292,29 @@ class Place:
 
     async def work_on(self) -> None:
         """Every task, until it finds nothing more or meets trouble."""
-        for task in TASKS:
-            for lane in await self._lanes_with_work(task):
-                rounds = 0
-                while await self.work(task, lane) and task != "poll":
-                    rounds += 1
-                    assert rounds < MOST_ROUNDS, f"{task} at {self.name} never comes to an end"
+        idle: set[tuple[str, str]] = set()
+        rounds = 0
+        while busy := [job for job in await self.jobs() if job not in idle]:
+            for task, lane in busy:
+                rounds += 1
+                assert rounds < MOST_ROUNDS, f"{task} at {self.name} never comes to an end"
+                if not await self.work(task, lane) or task == "poll":
+                    idle.add((task, lane))
 
     async def jobs(self) -> list[tuple[str, str]]:
         """The tasks and lanes that have work in hand, or may find some."""
         if self.site is None:
             return []
-        found = [(task, lane) for task in TASKS for lane in await self._lanes_with_work(task)]
+        found: list[tuple[str, str]] = []
+        ledger = self.ledger()
+        async with self.site.catalog.read() as tx:
+            names = {peer.id: peer.name for peer in await tx.peers.all()}
+            for task in TASKS:
+                worker = self.tasks[task]
+                if isinstance(worker, LaneTask):
+                    found += [(task, names[peer]) for peer in await worker.peers_with_work(tx, now=utc_now())]
+                elif ledger.ask(_WAITING[task]):
+                    found.append((task, ""))
         return list(dict.fromkeys([*self.doings, *found]))
 
     async def clean_up(self) -> None:
@@ -251,16 +324,6 @@ class Place:
         keeper._surveyed_at = None
         while await self.work("housekeeping", ""):
             pass
-
-    async def _lanes_with_work(self, task: str) -> list[str]:
-        if self.site is None:
-            return []
-        worker = self.tasks[task]
-        if not isinstance(worker, LaneTask):
-            return [""]
-        async with self.site.catalog.read() as tx:
-            wanted = await worker.peers_with_work(tx, now=utc_now())
-            return [peer.name for peer in (await tx.peers.with_ids(wanted)).values()]
 
     def may_crash(self) -> "_MayCrash":
         return _MayCrash(self)

@@ -28,6 +28,8 @@ class Fate(Enum):
     DOUBLED = "doubled"
     #: Its sender hears nothing; it arrives when the model says so, or never.
     DELAYED = "delayed"
+    #: It arrives, and once more when the model says so, or never.
+    ECHOED = "echoed"
 
 
 class Crashed(BaseException):
@@ -56,18 +58,21 @@ class Post:
     sites: dict = field(default_factory=dict)
     fates: deque = field(default_factory=deque)
     delayed: list[Letter] = field(default_factory=list)
-    #: The site that is to crash, and the step at which.
-    trap: tuple[str, str] | None = None
+    #: The site that is to crash, and after how many of its named steps.
+    trap: tuple[str, int] | None = None
 
     def on_step(self, step: str) -> None:
-        if self.trap == (AT.get(), step):
-            self.trap = None
+        if self.trap is None or self.trap[0] != AT.get():
+            return
+        site, steps = self.trap
+        self.trap = (site, steps - 1) if steps else None
+        if not steps:
             raise Crashed(step)
 
     async def carry(self, letter: Letter) -> bytes:
         """The answer to *letter*, unless its fate is another."""
         fate = self.fates.popleft() if self.fates else Fate.ARRIVES
-        if fate is Fate.DELAYED:
+        if fate in (Fate.DELAYED, Fate.ECHOED):
             self.delayed.append(letter)
         if fate in (Fate.LOST, Fate.DELAYED):
             raise PeerUnavailable(f"{letter.receiver} does not answer")
