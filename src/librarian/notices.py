@@ -222,6 +222,8 @@ async def _about_files(tx: Transaction, hearing: _Hearing, notices: Sequence[Not
             hearing.answer(notice, "refused", await _differs(tx, peer, notice, file))
         else:
             about[file.id] = (notice, file)
+    lost = [file_id for file_id, (notice, _) in about.items() if notice.state == "gone"]
+    unknown = set(lost) - await tx.remote_instances.held(peer.id, lost)
     news = await tx.remote_instances.attest(
         peer.id,
         [
@@ -230,6 +232,8 @@ async def _about_files(tx: Transaction, hearing: _Hearing, notices: Sequence[Not
         ],
         epoch=hearing.epoch,
     )
+    # Written down all the same: what was said before it, and comes late, is over.
+    news -= unknown
     for file_id, (notice, _) in about.items():
         hearing.answer(notice, "applied" if file_id in news else "ignored")
     heard = {file_id: about[file_id] for file_id in news}
@@ -240,7 +244,7 @@ async def _about_files(tx: Transaction, hearing: _Hearing, notices: Sequence[Not
         hearing.bells.add("send")
     gone = [pair for pair in heard.values() if pair[0].state == "gone"]
     if gone:
-        await _gone(tx, peer, gone)
+        await _gone(tx, peer, gone, most_failures=hearing.most_failures)
         hearing.bells.add("send")
 
 
@@ -278,7 +282,7 @@ async def _held(tx: Transaction, peer: Peer, heard: dict[FileId, tuple[Notice, F
     )
 
 
-async def _gone(tx: Transaction, peer: Peer, heard: Sequence[tuple[Notice, File]]) -> None:
+async def _gone(tx: Transaction, peer: Peer, heard: Sequence[tuple[Notice, File]], *, most_failures: int) -> None:
     """Copies were lost: what our rules ask for is owed again, unless the holder gave them up on purpose."""
     await tx.events.tell(
         [
@@ -286,5 +290,16 @@ async def _gone(tx: Transaction, peer: Peer, heard: Sequence[tuple[Notice, File]
             for notice, file in heard
         ]
     )
-    lost = [file for notice, file in heard if notice.code != "withdrawn"]
-    await replication.owe_again(tx, lost, peer=peer.id)
+    lost = [(notice, file) for notice, file in heard if notice.code != "withdrawn"]
+    await replication.owe_again(tx, [file for _, file in lost], peer=peer.id)
+    losses = [
+        outcomes.Failed(
+            file_id=file.id,
+            name=file.name,
+            code=notice.code or replication.LOST,
+            reason=notice.reason or notice.code or replication.LOST,
+            is_own=False,
+        )
+        for notice, file in lost
+    ]
+    await outcomes.record_losses(tx, peer, losses, most=most_failures)

@@ -6,7 +6,7 @@ quarantine: a peer that is away or full, and a network that drops, may fail a co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from librarian.catalog.copies_due import Turn
@@ -102,6 +102,35 @@ async def record_failures(tx: Transaction, peer: Peer, failed: Sequence[Failed],
     await tx.copies_due.turn(peer.id, turns)
     await quarantine(tx, peer, stops)
     return min((turn.next_try_at for turn in turns), default=None)
+
+
+async def record_losses(tx: Transaction, peer: Peer, lost: Sequence[Failed], *, most: int) -> None:
+    """*peer* has lost what is due to it again: later each time; after *most* times it waits for a person.
+
+    A disk there that spoils whatever is written to it would have us send the same bytes for ever.
+    """
+    times = await tx.outgoing.times_brought(peer.id, [each.file_id for each in lost])
+    often = [each for each in lost if times.get(each.file_id, 0) > 1]
+    if not often:
+        return
+    owed = {
+        due.file_id
+        for due in await tx.copies_due.of_files([each.file_id for each in often])
+        if due.peer == peer.name and due.way is RuleWay.NETWORK and due.state is DueState.DUE
+    }
+    again = [each for each in often if each.file_id in owed]
+    await tx.copies_due.turn(
+        peer.id, [_again(each, attempts=times[each.file_id] - 1) for each in again if times[each.file_id] < most]
+    )
+    await quarantine(
+        tx,
+        peer,
+        [
+            replace(each, reason=f"{peer.name} took it {brought} times, and lost it each time: {each.reason}")
+            for each in again
+            if (brought := times[each.file_id]) >= most
+        ],
+    )
 
 
 async def record_refusals(

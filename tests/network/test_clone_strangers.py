@@ -1,11 +1,14 @@
 """Peers that speak of what was offered to others: nothing moves, and nothing is given away."""
 
+import uuid
+
 import pytest
 
-from librarian.catalog.outgoing import NewOutgoing
-from librarian.names import SiteName
-from librarian.replication import Assertion, note
-from librarian.states import Reach, Role, TransferState
+from librarian.catalog.outgoing import Acceptance, NewOutgoing
+from librarian.names import RuleName, SiteName, Token
+from librarian.policies import RulePolicy
+from librarian.replication import Assertion, note, put_rule
+from librarian.states import DueState, Reach, Role, TransferState
 from librarian.timing import utc_now
 from tests.clone_fixtures import party
 from tests.network.test_clone_protocol import a_clone, a_notice, has_file, tell
@@ -119,3 +122,52 @@ async def test_a_copy_that_is_gone_by_a_later_word_does_not_come_back_by_an_earl
 
     assert answers == [["applied"], ["applied"], ["ignored"]]
     assert await sender.remote_instances(["one"]) == {"one": set()}
+
+
+async def carry(sender) -> None:
+    """Bytes of "one" are on their way to nersc, under the transfer that is open or a new one."""
+    async with sender.site.catalog.begin() as tx:
+        peer, file = await tx.peers.get("nersc"), (await tx.files.named(["one"]))["one"]
+        if not await tx.outgoing.live([file.id]):
+            await tx.outgoing.open(peer.id, [NewOutgoing(uuid=str(uuid.uuid4()), file_id=file.id, size=file.size)])
+        (live,) = await tx.outgoing.live([file.id])
+        batch = await tx.batches.queue(peer.id, engine="http", store="main", files=1, size=file.size)
+        await tx.outgoing.accept([Acceptance(uuid=live.uuid, token=Token.mint(), store="main", batch_id=batch)])
+
+
+async def owes_everything(sender) -> None:
+    async with sender.site.catalog.begin() as tx:
+        await put_rule(tx, RuleName("to-nersc"), policy=RulePolicy(peer="nersc"), who="admin")
+
+
+async def test_a_copy_that_its_holder_loses_again_and_again_waits_for_a_person_in_the_end(sending):
+    sender, clone = sending
+    await owes_everything(sender)
+    seen = []
+    for loss in range(6):
+        await carry(sender)
+        held, gone = a_notice(2 * loss + 1, clone, "held"), a_notice(2 * loss + 2, clone, "gone", code="corrupt")
+        assert [await tell(sender, word, user="nersc") for word in (held, gone)] == [["applied"]] * 2
+        (due,) = await sender.dues(["one"])
+        seen.append((due.state, due.attempts, due.next_try_at > due.since))
+
+    waits = (DueState.DUE, 1, True)
+    assert seen == [(DueState.DUE, 0, False), waits, waits, waits, waits, (DueState.QUARANTINED, 1, False)]
+    assert [alert.cause for alert in await sender.alerts()] == ["peer:nersc:quarantine"]
+    assert due.reason == "nersc took it 6 times, and lost it each time: corrupt"
+
+
+async def test_the_loss_of_what_was_not_known_to_be_there_changes_nothing(sending):
+    sender, clone = sending
+    await owes_everything(sender)
+
+    unheard = await tell(sender, a_notice(1, clone, "gone", code="missing"), user="nersc")
+    held = await tell(sender, a_notice(2, clone, "held"), user="nersc")
+    given_up = await tell(sender, a_notice(3, clone, "gone", code="withdrawn"), user="nersc")
+    again = await tell(sender, a_notice(4, clone, "gone", code="missing"), user="nersc")
+
+    async with sender.site.catalog.read() as tx:
+        story = [happening.what for happening in await tx.events.story_of("one")]
+    assert [unheard, held, given_up, again] == [["ignored"], ["applied"], ["applied"], ["ignored"]]
+    assert story == ["held at nersc", "gone at nersc"]
+    assert await sender.dues(["one"]) == ()

@@ -273,6 +273,24 @@ class OutgoingTransfers(Repository):
         )
         return frozenset(FileId(file_id) for file_id in found)
 
+    async def times_brought(self, peer: PeerId, files: Sequence[FileId]) -> dict[FileId, int]:
+        """How often bytes of each of *files* went over the network to *peer*, which then held it; others are absent."""
+        if not files:
+            return {}
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(OutgoingRow.file_id, func.count().label("times"))
+            .join(asked, asked.c.file_id == OutgoingRow.file_id)
+            .where(
+                OutgoingRow.peer_id == peer,
+                OutgoingRow.state == TransferState.COMPLETED,
+                OutgoingRow.batch_id.is_not(None),
+            )
+            .group_by(OutgoingRow.file_id),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )
+        return {FileId(row.file_id): int(row.times) for row in found}
+
     async def staged_bytes(self, peer: PeerId) -> int:
         """Bytes that *peer* has accepted and does not hold yet: in its staging, or on their way there; on no drive."""
         found = await self._connection.scalar(

@@ -73,6 +73,19 @@ class RemoteInstances(Repository):
         written = await self._connection.execute(upsert, {"said": packed})
         return frozenset(FileId(file_id) for file_id in written.scalars())
 
+    async def held(self, peer: PeerId, files: Sequence[FileId]) -> frozenset[FileId]:
+        """Those of *files* that *peer* is known to hold."""
+        if not files:
+            return frozenset()
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.scalars(
+            select(RemoteInstanceRow.file_id)
+            .join(asked, asked.c.file_id == RemoteInstanceRow.file_id)
+            .where(RemoteInstanceRow.peer_id == peer, RemoteInstanceRow.is_held),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )
+        return frozenset(FileId(file_id) for file_id in found)
+
     async def doubt(self, peer: PeerId) -> None:
         """Nothing is known any more about what *peer* holds, until it says so again. A repeat does nothing."""
         await self._connection.execute(
