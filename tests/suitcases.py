@@ -16,8 +16,11 @@ from librarian.checksum import Algorithm, measure_blocking
 from librarian.keys import SigningKey
 from librarian.names import FileName
 from librarian.states import DriveState, Kind
+from librarian.stores import examining
+from librarian.stores.identity import Identity
 from librarian.timing import utc_now
 from librarian.wire.manifest import Entry, Head, Sender
+from tests.carrying import CONTENTS, write
 from tests.clone_fixtures import Party
 
 
@@ -29,6 +32,48 @@ class Packed:
     head: Head
     entries: tuple[Entry, ...]
     key: SigningKey
+
+
+#: Of the site that seals folders, and the store that these are.
+KEY = SigningKey("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
+STORE = str(uuid.UUID(int=2))
+
+
+def seal_folder(root: Path) -> Path:
+    """Write what is told in ``CONTENTS`` to *root*, and seal that as the drive A07 of chajnantor for nersc."""
+    entries = []
+    for name, content in CONTENTS.items():
+        write(root / name, content)
+        found = measure_blocking(root / name, Algorithm.XXH3)
+        entries.append(
+            Entry(
+                uuid=str(uuid.uuid4()),
+                name=name,
+                kind=found.kind.value,
+                size=found.size,
+                checksum=found.checksum,
+                uploader="ana",
+                origin="chajnantor",
+                created_at=utc_now(),
+                members=tuple((m.path, m.size, m.hex) for m in found.members) if found.kind is Kind.BOOK else None,
+            )
+        )
+    examining.found(root, Identity(uuid=STORE, generation=7))
+    head = Head(
+        uuid=str(uuid.uuid4()),
+        drive="A07",
+        store=STORE,
+        generation=7,
+        round=1,
+        serial=None,
+        sender=Sender(name="chajnantor", uuid=str(uuid.UUID(int=3))),
+        to="nersc",
+        sealed_at=utc_now(),
+        files=len(entries),
+        bytes=sum(entry.size for entry in entries),
+        key=KEY.public,
+    )
+    return seal(Packed(root, head, tuple(entries), KEY)).root
 
 
 def entry_of(name: str, path: Path, file) -> Entry:

@@ -264,7 +264,8 @@ def _read_seal(scan: _Scan, head: Head, path: Path) -> Seal:
     try:
         return Seal.model_validate_json(scan.last)
     except ValidationError as error:
-        listed = max(0, scan.lines - 1)
+        # A line that was cut short lists nothing; most often it is the seal.
+        listed = max(0, scan.lines - 1 - (not scan.last.endswith(b"\n")))
         raise _damaged(
             path, scan.lines, "truncated", f"it ends without a seal after {listed:,} of {head.files:,} files"
         ) from error

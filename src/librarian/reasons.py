@@ -8,14 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, assert_never
 
+from librarian import carriage
 from librarian.gates import closed_hours, gate_of
 from librarian.owing import matches, policy_of
-from librarian.states import Arrival, BatchState, DueState, Intent, Presence, Reach, RuleWay, TransferState
+from librarian.states import (
+    OPEN,
+    Arrival,
+    BatchState,
+    DueState,
+    Intent,
+    Presence,
+    Reach,
+    RuleWay,
+    TransferState,
+)
+from librarian.timing import told_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.receptions import Reception
     from librarian.catalog.records import Batch, CopyDueRecord, Incoming, InstanceRecord, Outgoing, Peer
     from librarian.catalog.standing import Standing
     from librarian.gates import Gate
@@ -59,7 +73,8 @@ class _Case:
 
 def reasons(standing: Standing, *, troubles: Mapping[str, Trouble], most_batches: int, now: datetime) -> list[Reason]:
     """A sentence for each copy that is here, is held elsewhere, is due, or is arriving."""
-    told = [*_arrival(standing, now), *(_here(each, now) for each in standing.instances)]
+    told = [*_arrival(standing, now)]
+    told += [_here(each, standing.drives.get(each.store), now) for each in standing.instances]
     told += [
         Reason(
             place=each.peer,
@@ -71,7 +86,7 @@ def reasons(standing: Standing, *, troubles: Mapping[str, Trouble], most_batches
         for each in standing.remote_instances
     ]
     told += [_due(case) for case in _cases(standing, troubles, most_batches, now)]
-    told += [_loads(due, _hours(standing, due, now), now) for due in standing.dues if due.way is not RuleWay.NETWORK]
+    told += [_loads(due, standing, now) for due in standing.dues if due.way is not RuleWay.NETWORK]
     told += _walks(standing)
     if not told:
         told.append(_nothing())
@@ -94,9 +109,6 @@ def _arrival(standing: Standing, now: datetime) -> Iterator[Reason]:
     arrival = standing.arrival
     if arrival is None or (arrival.state is TransferState.COMPLETED and standing.file is not None):
         return
-    peers = {peer.id: peer.name for peer in standing.peers}
-    whose = "the upload" if arrival.arrival is Arrival.UPLOAD else "the clone"
-    by = f" of {arrival.account}" if arrival.peer_id is None else f" from {peers.get(arrival.peer_id, 'a former peer')}"
     ended = arrival.state in (TransferState.FAILED, TransferState.CANCELLED)
     if ended and standing.instances:
         return
@@ -104,20 +116,39 @@ def _arrival(standing: Standing, now: datetime) -> Iterator[Reason]:
         place="" if ended else arrival.store,
         state=arrival.state.value,
         since=arrival.progressed_at,
-        sentence=f"{whose.capitalize()}{by} ({arrival.size:,} bytes) {_arriving(arrival, now)}",
+        sentence=f"{_whose(arrival, standing)} ({arrival.size:,} bytes) {_arriving(arrival, standing.reception, now)}",
     )
 
 
-def _arriving(arrival: Incoming, now: datetime) -> str:
+def _whose(arrival: Incoming, standing: Standing) -> str:
+    match arrival.arrival:
+        case Arrival.UPLOAD:
+            return f"The upload of {arrival.account}"
+        case Arrival.CLONE:
+            peer = next((each.name for each in standing.peers if each.id == arrival.peer_id), "a former peer")
+            return f"The clone from {peer}"
+        case Arrival.COPY:
+            return "The copy from another store"
+        case Arrival.DRIVE:
+            drive = standing.reception
+            return (
+                "What a drive carries" if drive is None else f"What the drive {drive.drive} of {drive.origin} carries"
+            )
+        case _:
+            assert_never(arrival.arrival)
+
+
+def _arriving(arrival: Incoming, reception: Reception | None, now: datetime) -> str:
     moved = _ago(arrival.progressed_at, now)
     why = f": {arrival.reason}" if arrival.reason else ""
+    if reception is not None and arrival.state in OPEN:
+        return carriage.of_entry(reception)
     match arrival.state:
         case TransferState.INITIATED | TransferState.ONGOING:
-            return f"is under way to {arrival.store} since {_at(arrival.created_at)}; bytes came last {moved}."
+            return f"is under way to {arrival.store} since {told_at(arrival.created_at)}; bytes came last {moved}."
         case TransferState.STAGED:
-            return (
-                f"has come whole to {arrival.store}, and waits to be verified since {_at(arrival.progressed_at)}{why}."
-            )
+            since = told_at(arrival.progressed_at)
+            return f"has come whole to {arrival.store}, and waits to be verified since {since}{why}."
         case TransferState.INGESTING:
             return f"is being verified on {arrival.store}."
         case TransferState.COMPLETED:
@@ -130,13 +161,14 @@ def _arriving(arrival: Incoming, now: datetime) -> str:
             assert_never(arrival.state)
 
 
-def _here(copy: InstanceRecord, now: datetime) -> Reason:
+def _here(copy: InstanceRecord, drive: DriveRecord | None, now: datetime) -> Reason:
+    on = carriage.of_copy(drive)
     if copy.presence is Presence.PRESENT:
         wish = "" if copy.intent is Intent.KEEP else ", and is to go"
-        sentence = f"A good copy is on {copy.store}, verified {_ago(copy.verified_at, now)}{wish}."
+        sentence = f"A good copy is on {copy.store}, verified {_ago(copy.verified_at, now)}{wish}{on}."
     else:
         found = f"last found good {_ago(copy.verified_at, now)}"
-        sentence = f"The copy on {copy.store} is {copy.presence}, and no source of others; {found}."
+        sentence = f"The copy on {copy.store} is {copy.presence}, and no source of others; {found}{on}."
     return Reason(place=copy.store, state=copy.presence.value, since=copy.verified_at, sentence=sentence)
 
 
@@ -151,7 +183,7 @@ def _cases(standing: Standing, troubles: Mapping[str, Trouble], most_batches: in
         peer = None if due.peer is None else peers.get(due.peer)
         if peer is None or due.way is not RuleWay.NETWORK:
             continue
-        transfer = next((each for each in standing.leaving if each.peer_id == peer.id), None)
+        transfer = next((each for each in standing.leaving if _is_sent(each, peer)), None)
         batch = None if transfer is None or transfer.batch_id is None else standing.batches.get(transfer.batch_id)
         yield _Case(
             due=due,
@@ -172,6 +204,10 @@ def _hours(standing: Standing, due: CopyDueRecord, now: datetime) -> str:
     return "" if rule is None else closed_hours(policy_of(rule), now=now)
 
 
+def _is_sent(transfer: Outgoing, peer: Peer) -> bool:
+    return transfer.peer_id == peer.id and transfer.manifest_id is None
+
+
 def _due(case: _Case) -> Reason:
     due = case.due
     match due.state:
@@ -182,10 +218,10 @@ def _due(case: _Case) -> Reason:
         case DueState.AWAITING:
             told = _awaits(case)
         case DueState.LOADED | DueState.BLOCKED:
-            told = _NO_SOURCE.format(since=_at(due.since))
+            told = _NO_SOURCE.format(since=told_at(due.since))
         case DueState.QUARANTINED:
             told = (
-                f"is in quarantine since {_at(due.since)}, after {_tries(due.attempts)}: {due.reason or due.code}; "
+                f"is in quarantine since {told_at(due.since)}, after {_tries(due.attempts)}: {due.reason or due.code}; "
                 f"'transfer retry' takes it up again"
             )
         case _:
@@ -198,17 +234,18 @@ def _due(case: _Case) -> Reason:
     )
 
 
-def _loads(due: CopyDueRecord, hours: str, now: datetime) -> Reason:
+def _loads(due: CopyDueRecord, standing: Standing, now: datetime) -> Reason:
     """What becomes of a copy on a store or a drive of ours."""
     match due.state:
         case DueState.SENDING:
-            told = f"is being copied, or read back, since {_at(due.since)}"
+            told = f"is being copied, or read back, since {told_at(due.since)}"
         case DueState.LOADED:
-            told = f"rests {due.reason or 'on a drive'} since {_at(due.since)}, until {due.peer} says that it holds it"
+            steps = carriage.next_steps(standing, to=due.peer or "a peer")
+            told = f"rests {due.reason or 'on a drive'} since {told_at(due.since)}{steps}"
         case DueState.BLOCKED:
-            told = _NO_SOURCE.format(since=_at(due.since))
+            told = _NO_SOURCE.format(since=told_at(due.since))
         case DueState.DUE | DueState.AWAITING | DueState.QUARANTINED:
-            told = _waits_for_room(due, hours, now)
+            told = _waits_for_room(due, _hours(standing, due, now), now)
         case _:
             assert_never(due.state)
     where = due.peer or due.store or ""
@@ -219,27 +256,27 @@ def _loads(due: CopyDueRecord, hours: str, now: datetime) -> Reason:
 
 def _waits_for_room(due: CopyDueRecord, hours: str, now: datetime) -> str:
     if due.next_try_at > now and due.code is None:
-        return f"waits until {_at(due.next_try_at)}: the file is younger than the rule asks"
+        return f"waits until {told_at(due.next_try_at)}: the file is younger than the rule asks"
     if due.next_try_at > now:
         tries = f", after {_tries(due.attempts)}" if due.attempts else ""
-        return f"is tried again at {_at(due.next_try_at)}{tries}: {due.reason or due.code}"
+        return f"is tried again at {told_at(due.next_try_at)}{tries}: {due.reason or due.code}"
     if hours:
-        return f"waits since {_at(due.since)}: {hours}"
+        return f"waits since {told_at(due.since)}: {hours}"
     what = "drive" if due.peer else "store"
     last = f" (last: {due.reason})" if due.reason else ""
-    return f"waits since {_at(due.since)}: it is copied as soon as a {what} of the rule has room for it{last}"
+    return f"waits since {told_at(due.since)}: it is copied as soon as a {what} of the rule has room for it{last}"
 
 
 def _waits(case: _Case) -> str:
     due, peer, now = case.due, case.peer, case.now
-    start = f"waits since {_at(due.since)}: "
+    start = f"waits since {told_at(due.since)}: "
     if not case.gate.may_offer:
-        until = f", until {_at(case.gate.changes_at)}" if case.gate.changes_at else ""
+        until = f", until {told_at(case.gate.changes_at)}" if case.gate.changes_at else ""
         return f"{start}nothing new goes to {peer.name}, {case.gate.why}{until}"
     if due.next_try_at > now and due.attempts == 0:
-        return f"waits until {_at(due.next_try_at)}: the file is younger than the rule asks"
+        return f"waits until {told_at(due.next_try_at)}: the file is younger than the rule asks"
     if due.next_try_at > now:
-        return f"is tried again at {_at(due.next_try_at)}, after {_tries(due.attempts)}: {due.reason or due.code}"
+        return f"is tried again at {told_at(due.next_try_at)}, after {_tries(due.attempts)}: {due.reason or due.code}"
     if case.hours:
         return f"{start}{case.hours}"
     if case.trouble is not None:
@@ -256,15 +293,15 @@ def _away(case: _Case) -> str:
     known = "" if heard is None else f", and was heard of last {_ago(heard, case.now)}"
     if trouble is None:
         return ""
-    return f"{case.peer.name} does not answer since {_at(trouble.since)}{known}: {trouble.why}"
+    return f"{case.peer.name} does not answer since {told_at(trouble.since)}{known}: {trouble.why}"
 
 
 def _sends(case: _Case) -> str:
     batch, peer = case.batch, case.peer
     if batch is None:
-        return f"is being offered to {peer.name} since {_at(case.due.since)}{_but_away(case)}"
+        return f"is being offered to {peer.name} since {told_at(case.due.since)}{_but_away(case)}"
     if not case.gate.may_move:
-        until = f", until {_at(case.gate.changes_at)}" if case.gate.changes_at else ""
+        until = f", until {told_at(case.gate.changes_at)}" if case.gate.changes_at else ""
         return f"waits in batch {batch.id}: nothing moves to {peer.name}, {case.gate.why}{until}"
     what = f"batch {batch.id} of the {batch.engine} engine ({batch.files:,} files, {batch.bytes:,} bytes)"
     why = f": {batch.reason}" if batch.reason else ""
@@ -327,10 +364,6 @@ def _walks(standing: Standing) -> list[Reason]:
 
 def _tries(attempts: int) -> str:
     return "one try" if attempts == 1 else f"{attempts} tries"
-
-
-def _at(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _ago(instant: datetime, now: datetime) -> str:

@@ -15,11 +15,11 @@ from librarian.names import FileName
 from librarian.states import LIVE, OUTGOING_MOVES, TransferState, Way, sources_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from librarian.catalog.records import Account, Incoming, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import FileId, PeerId
+    from librarian.names import FileId, ManifestId, PeerId, StoreName
     from librarian.site import Site
 
 _ENDABLE = sources_of(OUTGOING_MOVES, TransferState.CANCELLED)
@@ -73,7 +73,8 @@ async def cancel(
     """End the transfers *uuids* (of one peer), whichever way they go; an outcome for each, in their order.
 
     The other site is told. What was on its way out stays here, and its copy in quarantine; what was on its way in
-    loses its staging, and its name is free. A batch goes on for the others that are in it.
+    loses its staging, and its name is free. A batch goes on for the others that are in it. What travels on a drive is
+    past calling back.
 
     Peers choose the uuids of what they send. Without *peer_name* one that this site chose goes before any of theirs,
     and one that several of them chose ends nothing.
@@ -86,11 +87,12 @@ async def cancel(
     async with site.catalog.read() as tx:
         peer = None if peer_name is None else await tx.peers.get(peer_name)
         leaving = {each.uuid: each for each in await tx.outgoing.with_uuids(uuids) if _is_of(each, peer)}
+        drives = await tx.manifests.drives_of([t.manifest_id for t in leaving.values() if t.manifest_id is not None])
         arriving: defaultdict[str, list[Incoming]] = defaultdict(list)
         for each in await tx.offers.with_uuids(uuids):
             if _is_of(each, peer):
                 arriving[each.uuid].append(each)
-    ordered = {each.uuid: _order_out(each) for each in leaving.values()}
+    ordered = {each.uuid: _order_out(each, drives) for each in leaving.values()}
     going = [each for each in leaving.values() if ordered[each.uuid].refusal is None]
     if going and not dry_run:
         await _cancel_out(site, account, going)
@@ -125,8 +127,20 @@ def _ended(name: FileName, state: TransferState) -> WrongState:
     )
 
 
-def _order_out(transfer: Outgoing) -> Ordered:
-    refusal = None if transfer.state in _ENDABLE else _ended(transfer.name, transfer.state)
+def _on_drive(name: FileName, drive: StoreName) -> WrongState:
+    return WrongState(
+        f"the transfer of {name!r} travels on the drive '{drive}'",
+        remedy=f"It ends when its peer has told of it. When the drive will not arrive: 'drive lost {drive}'.",
+        details={"drive": drive},
+    )
+
+
+def _order_out(transfer: Outgoing, drives: Mapping[ManifestId, StoreName]) -> Ordered:
+    refusal = None
+    if transfer.state not in _ENDABLE:
+        refusal = _ended(transfer.name, transfer.state)
+    elif transfer.manifest_id is not None:
+        refusal = _on_drive(transfer.name, drives[transfer.manifest_id])
     return Ordered(uuid=transfer.uuid, way=Way.OUT, name=transfer.name, refusal=refusal)
 
 

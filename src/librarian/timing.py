@@ -19,6 +19,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def told_at(instant: datetime) -> str:
+    """*instant*, which is UTC, for people."""
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def retry_delay(attempts: int, *, cap: timedelta = LAST_RETRY) -> timedelta:
     """How long to wait after the *attempts*-th failure (1 is the first): exponential, jittered by half.
 

@@ -1,68 +1,21 @@
 """A sealed drive is checked on any machine: nothing but the drive is there."""
 
 import json
-import os
-import uuid
 
 import pytest
 
 from librarian import manifest
-from librarian.checksum import Algorithm, measure_blocking
-from librarian.keys import SigningKey
-from librarian.states import Kind
 from librarian.stores import examining
 from librarian.stores.identity import Identity
-from librarian.timing import utc_now
-from librarian.wire.manifest import Entry, Head, Sender
-from tests.carrying import CONTENTS, write
-
-KEY = SigningKey("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
-STORE = str(uuid.UUID(int=2))
-
-
-def entry_of(root, name):
-    found = measure_blocking(root / name, Algorithm.XXH3)
-    return Entry(
-        uuid=str(uuid.uuid4()),
-        name=name,
-        kind=found.kind.value,
-        size=found.size,
-        checksum=found.checksum,
-        uploader="ana",
-        origin="chajnantor",
-        created_at=utc_now(),
-        members=tuple((m.path, m.size, m.hex) for m in found.members) if found.kind is Kind.BOOK else None,
-    )
+from tests.suitcases import KEY, STORE, seal_folder
 
 
 @pytest.fixture
 def drive(tmp_path):
     """A sealed drive in a folder."""
     root = tmp_path / "media"
-    for name, content in CONTENTS.items():
-        write(root / name, content)
-    (root / "2026/11/book/empty").mkdir()
-    entries = [entry_of(root, name) for name in CONTENTS]
-    examining.found(root, Identity(uuid=STORE, generation=7))
-    head = Head(
-        uuid=str(uuid.uuid4()),
-        drive="A07",
-        store=STORE,
-        generation=7,
-        round=1,
-        serial=None,
-        sender=Sender(name="chajnantor", uuid=str(uuid.UUID(int=3))),
-        to="nersc",
-        sealed_at=utc_now(),
-        files=len(entries),
-        bytes=sum(entry.size for entry in entries),
-        key=KEY.public,
-    )
-    writer = manifest.ManifestWriter(os.open(root, os.O_RDONLY), head)
-    writer.add(b"".join(map(manifest.line, entries)))
-    writer.finish(KEY)
-    writer.close()
-    return root
+    (root / "2026/11/book/empty").mkdir(parents=True)
+    return seal_folder(root)
 
 
 def test_a_good_drive_is_good_and_says_who_signed_it(admin, drive):

@@ -139,6 +139,8 @@ def test_a_manifest_that_is_cut_within_a_line_is_truncated(three):
     three.write_bytes(three.read_bytes()[:-20])
 
     assert refusal_of(three) == ("truncated", 5)
+    with pytest.raises(ManifestDamaged, match="ends without a seal after 3 of 3 files"):
+        manifest.open_manifest(three)
 
 
 def test_an_empty_manifest_is_truncated(tmp_path):

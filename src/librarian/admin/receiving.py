@@ -13,7 +13,7 @@ from librarian.admin.paging import pages
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, size_text
 from librarian.client.progress import Phase, Progress
-from librarian.errors import IntegrityError
+from librarian.errors import IntegrityError, WrongState
 from librarian.states import ReceptionState
 from librarian.wire.receptions import BadEntry, BadEntryPage, ReceiveDrive, ReceptionDescription, ReceptionPage
 
@@ -42,7 +42,8 @@ async def receive(
     """Receive a drive that another site has sealed, and watch until all that it carries is held.
 
     The server reads the drive, and never writes to it. The command only watches: it may be interrupted and run again
-    at any time, as the drive may be unplugged and plugged in again.
+    at any time, as the drive may be unplugged and plugged in again. Exits with 0 when all is held, 4 when something
+    could not be taken, 2 when nothing is received.
 
     Example: python -m librarian.admin drive receive /media/a07
     """
@@ -53,10 +54,23 @@ async def receive(
         if not no_wait:
             found = await _watch(client, terminal, found)
     terminal.one(found, text=_story(found))
+    _require_all_held(found)
+
+
+def _require_all_held(found: ReceptionDescription) -> None:
+    """Refuse to call it well where not everything is held, and nothing more will be read."""
+    if found.state is ReceptionState.CANCELLED:
+        raise WrongState(
+            f"receiving the drive {found.drive} was given up",
+            remedy=f"See 'drive received {found.drive}'. To go on with what was not listed yet, receive it again.",
+        )
     if found.bad_files and found.is_done:
+        again = (
+            "What was bad its sender sends again by itself." if found.tells else "Tell its sender: nobody else does."
+        )
         raise IntegrityError(
             f"{found.bad_files:,} of the {found.files:,} entries of {found.drive} could not be taken",
-            remedy=f"See 'drive received {found.drive}' for each. What was bad its sender sends again by itself.",
+            remedy=f"See 'drive received {found.drive}' for each. {again}",
         )
 
 

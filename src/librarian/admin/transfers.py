@@ -155,7 +155,7 @@ async def cancel(
     """End transfers, whichever way they go; the other site is told.
 
     What was on its way out waits in quarantine until 'transfer retry'. What was on its way in loses what has come of
-    it, and its name is free.
+    it, and its name is free. What travels on a drive cannot be called back: see 'drive lost'.
 
     Example: python -m librarian.admin transfer cancel 0b0e7a3e-7c6e-4f1e-9d56-6b1d9a6d1f00 --dry-run
     """

@@ -22,8 +22,9 @@ from librarian.catalog.schema import (
     MemberListingRow,
     OutgoingRow,
     PeerRow,
+    StoreRow,
 )
-from librarian.names import FileId, ManifestId, PeerId, SiteName
+from librarian.names import FileId, ManifestId, PeerId, SiteName, StoreName
 from librarian.states import Intent, Presence, TransferState
 from librarian.timing import utc_now
 
@@ -161,6 +162,18 @@ class Manifests(Repository):
             _select().join(DriveRow, (DriveRow.id == ManifestRow.drive_id) & (DriveRow.round == ManifestRow.round))
         )
         return {row.drive_id: _manifest(row) for row in found}
+
+    async def drives_of(self, manifests: Sequence[ManifestId]) -> dict[ManifestId, StoreName]:
+        """On which drive each of *manifests* is, or was."""
+        if not manifests:
+            return {}
+        found = await self._connection.execute(
+            select(ManifestRow.id, StoreRow.name)
+            .join(DriveRow, DriveRow.id == ManifestRow.drive_id)
+            .join(StoreRow, StoreRow.id == DriveRow.store_id)
+            .where(ManifestRow.id.in_(manifests))
+        )
+        return {ManifestId(row.id): StoreName.trusted(row.name) for row in found}
 
     async def is_unsettled(self, drive: DriveRecord) -> bool:
         """Whether something is still on its way onto *drive*, or stands in its staging."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from librarian.catalog.drives import DriveRecord
     from librarian.catalog.outbox import Untold
+    from librarian.catalog.receptions import Reception
     from librarian.catalog.records import (
         Batch,
         CopyDueRecord,
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
         Rule,
     )
     from librarian.catalog.transaction import Transaction
-    from librarian.names import BatchId, FileName, PeerId
+    from librarian.names import BatchId, FileName, PeerId, StoreName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +33,8 @@ class Standing:
     name: FileName
     file: File | None
     instances: tuple[InstanceRecord, ...] = ()
+    #: Of the stores on which it is or was, those that are drives.
+    drives: Mapping[StoreName, DriveRecord] = field(default_factory=dict)
     remote_instances: tuple[RemoteInstanceRecord, ...] = ()
     dues: tuple[CopyDueRecord, ...] = ()
     #: Live transfers of it.
@@ -38,6 +44,8 @@ class Standing:
     untold: tuple[Untold, ...] = ()
     #: Its newest arrival, under way or ended.
     arrival: Incoming | None = None
+    #: Of a drive that the arrival is read from.
+    reception: Reception | None = None
     peers: tuple[Peer, ...] = ()
     #: Batches to each peer that have not ended.
     under_way: dict[PeerId, int]
@@ -51,9 +59,13 @@ async def standing_of(tx: Transaction, name: FileName) -> Standing:
     """Everything about *name*, read at one moment."""
     file = (await tx.files.named([name])).get(name)
     arrival = await tx.offers.newest(name)
+    reception = await _read_from(tx, arrival)
     peers = await tx.peers.all()
     if file is None:
-        return Standing(name=name, file=None, arrival=arrival, peers=peers, batches={}, under_way={})
+        return Standing(
+            name=name, file=None, arrival=arrival, reception=reception, peers=peers, batches={}, under_way={}
+        )
+    instances = await tx.instances.of_files([file.id])
     dues = await tx.copies_due.of_files([file.id])
     leaving = await tx.outgoing.live([file.id])
     owed = {due.peer for due in dues}
@@ -61,13 +73,15 @@ async def standing_of(tx: Transaction, name: FileName) -> Standing:
     return Standing(
         name=name,
         file=file,
-        instances=await tx.instances.of_files([file.id]),
+        instances=instances,
+        drives={copy.store: drive for copy in instances if (drive := await tx.drives.find(copy.store)) is not None},
         remote_instances=await tx.remote_instances.of_files([file.id]),
         dues=dues,
         leaving=leaving,
         batches=await tx.batches.with_ids([each.batch_id for each in leaving if each.batch_id is not None]),
         untold=await tx.outbox.about([(each.peer_id, each.uuid) for each in leaving]),
         arrival=arrival,
+        reception=reception,
         peers=peers,
         under_way={peer.id: await tx.batches.count_under_way(peer.id) for peer in peers if peer.name in owed},
         rules=rules,
@@ -77,3 +91,9 @@ async def standing_of(tx: Transaction, name: FileName) -> Standing:
             if rule.backfill_after is not None and rule.backfill_after < file.id <= rule.backfill_until
         ),
     )
+
+
+async def _read_from(tx: Transaction, arrival: Incoming | None) -> Reception | None:
+    if arrival is None or arrival.reception_id is None:
+        return None
+    return (await tx.receptions.with_ids([arrival.reception_id])).get(arrival.reception_id)
