@@ -77,6 +77,8 @@ NEIGHBOURS = {
 DATABASE = {"sqlalchemy", "alembic", "asyncpg", "aiosqlite", "sqlite3"}
 LIGHT = {"__init__.py", "checksum.py", "names.py", "errors.py", "states.py"}
 HEAVY = {"pydantic", "sqlalchemy", "aiohttp", "alembic", "typer", "rich", "globus_sdk", "cryptography"}
+#: Where nothing that is given a transaction writes.
+ONLY_READS = {"tasks/seal.py"}
 MAY_CATCH_ALL = {"tasks/supervisor.py", "web/adapter.py", "web/around.py"}
 
 
@@ -169,6 +171,34 @@ def test_only_the_outermost_loops_catch_everything(path):
         and (node.type is None or (isinstance(node.type, ast.Name) and node.type.id in ("Exception", "BaseException")))
         # Undoing and raising again is not catching.
         and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
+    ]
+
+    assert wrong == []
+
+
+def writing(tree: ast.AST) -> Iterator[ast.AST]:
+    """What runs before some transaction is committed: functions that are given it, and blocks that begin it."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.AsyncFunctionDef) and any(each.arg == "tx" for each in node.args.args):
+            yield node
+        if isinstance(node, ast.AsyncWith) and any(
+            isinstance(call, ast.Attribute) and call.attr == "begin"
+            for item in node.items
+            for call in ast.walk(item.context_expr)
+        ):
+            yield node
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_bell_rings_before_the_commit_that_its_hearer_must_see(path):
+    if str(path.relative_to(SOURCE)) in ONLY_READS:
+        return
+
+    wrong = [
+        where(path, inner.lineno)
+        for outer in writing(parsed(path))
+        for inner in ast.walk(outer)
+        if isinstance(inner, ast.Attribute) and inner.attr == "ring"
     ]
 
     assert wrong == []

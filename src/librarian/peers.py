@@ -29,7 +29,6 @@ from librarian.states import Reach
 from librarian.timing import retry_delay, utc_now
 from librarian.wire.checkup import AskCallback, AskProbe, AskProbeRead
 from librarian.wire.clones import (
-    LATEST_EPOCH,
     AskContent,
     AskStates,
     CloneStates,
@@ -80,6 +79,8 @@ CONTENT_SILENCE: Final = timedelta(minutes=5)
 #: How soon a peer that was away is called once it has called us, in seconds.
 SOON: Final = 0.5
 CONNECTIONS: Final = 12
+#: Epochs are instants by our clock, which may have been ahead by so much when one began that we know no more of.
+CLOCK_ERROR: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,8 +197,8 @@ class Neighbours:
                 f"{peer} answered other notices than were sent",
                 remedy="Check that the peer's URL leads to a librarian, and its version.",
             )
-        if answers.seen_epoch >= LATEST_EPOCH:
-            # Were it believed, we would have to go beyond it, with every other peer as well.
+        if answers.seen_epoch > max(notices.epoch, int((utc_now() + CLOCK_ERROR).timestamp() * 1000)):
+            # Were it believed, we would have to go beyond it, with every other peer as well, until none is left.
             raise PeerUnavailable(
                 f"{peer} says that it has heard of us in the epoch {answers.seen_epoch}, which cannot be",
                 remedy="Check what that site answers; nothing that it says is believed.",

@@ -148,3 +148,14 @@ async def test_an_upload_that_was_cut_off_resumes_where_it_broke(bench: Bench, p
         yield b"1" * (4_000_000 - present)
 
     assert await bench.store.write(token, None, rest(), offset=present, limit=4_000_000) == 4_000_000
+
+
+async def test_what_an_opening_left_that_was_cut_off_is_gone_after_the_next(bench: Bench):
+    folders = (bench.spec.root, bench.spec.staging)
+    for folder in folders:
+        for name in (".librarian-probe-rename", ".librarian-probe-rename-other"):
+            (folder / name).touch()
+
+    await bench.restarted()
+
+    assert [list(folder.glob(".librarian-probe-rename*")) for folder in folders] == [[], []]

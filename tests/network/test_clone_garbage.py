@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import timedelta
 
 import pytest
 
@@ -59,8 +60,10 @@ NO_ANSWERS = [
     answers(epoch=10**30),
     answers(epoch=2**63 - 1),
     answers(epoch=10**15),
-    # Beyond it there is none left for us.
+    # By no clock of ours: beyond it there is none left for us, or soon will be none.
     answers(epoch=LATEST_EPOCH),
+    answers(epoch=LATEST_EPOCH - 1),
+    answers(epoch=int((utc_now() + timedelta(days=730)).timestamp() * 1000)),
     answers(epoch=-1),
     answers(seen=10**30),
     answers(answer="refused", problem={"code": "x", "message": "a\0b"}),

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import grp
 import os
-import secrets
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import ConfigurationError, StoreUnavailable
@@ -120,7 +119,9 @@ def _gid(spec: StoreSpec) -> int | None:
 
 def _probe(spec: StoreSpec, root_fd: int, staging_fd: int) -> tuple[int, bool]:
     """Rename for real: two mounts of one device have equal st_dev and yet refuse."""
-    probe = f"{places.PROBE_PREFIX}-{secrets.token_hex(8)}"
+    probe = f"{places.PROBE_PREFIX}-rename"
+    # One that was cut off has left its files.
+    _unlink_probe(probe, root_fd, staging_fd)
     try:
         uid = _make_file(probe, at=staging_fd)
         _probe_rename(spec, probe, root_fd, staging_fd)
@@ -133,10 +134,14 @@ def _probe(spec: StoreSpec, root_fd: int, staging_fd: int) -> tuple[int, bool]:
             ) from error
         raise
     finally:
-        for fd in (root_fd, staging_fd):
-            for name in (probe, f"{probe}-other"):
-                with contextlib.suppress(OSError):
-                    os.unlink(name, dir_fd=fd)
+        _unlink_probe(probe, root_fd, staging_fd)
+
+
+def _unlink_probe(probe: str, *folders: int) -> None:
+    for fd in folders:
+        for name in (probe, f"{probe}-other"):
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=fd)
 
 
 def _make_file(name: str, *, at: int) -> int:

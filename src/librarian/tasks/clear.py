@@ -63,9 +63,11 @@ class Clear(Task[Portion, None]):
         return None
 
     async def carry_out(self, plan: Portion) -> None:
-        """See ``Task.carry_out``."""
+        """Wake whoever sends and loads what is due again."""
         await super().carry_out(plan)
         guard.step("copies forgotten")
+        for bell in ("load", "send"):
+            self.site.bells.ring(bell)
 
     async def act(self, plan: Portion) -> None:
         """Nothing on any disk is touched."""
@@ -84,8 +86,6 @@ class Clear(Task[Portion, None]):
             await tx.loading.unload(files)
         gone, last = _total(plan.copies), _total([copy for copy in plan.copies if copy.is_last])
         await tx.tallies.add_many({f"store:{drive.name}": gone, "held": last})
-        for bell in ("load", "send"):
-            self.site.bells.ring(bell)
 
 
 def _total(copies: Sequence[Resting]) -> Tally:

@@ -74,6 +74,8 @@ class Housekeeping(Task[Chores, Done]):
         self._looked_up_to: TransferId | None = TransferId(0)
         self._cleared_up_to: TransferId | None = TransferId(0)
         self._surveyed_at: float | None = None
+        #: Whom to wake when the pass is over: who looks before the commit finds nothing.
+        self._bells: tuple[str, ...] = ()
         #: What cannot be removed is told once, not every minute.
         self._told: set[Token] = set()
 
@@ -81,7 +83,12 @@ class Housekeeping(Task[Chores, Done]):
         """Begin at the first transfer again, and go through all."""
         self._looked_up_to = TransferId(0)
         self._cleared_up_to = TransferId(0)
-        return await super().run_pass(budget)
+        try:
+            return await super().run_pass(budget)
+        finally:
+            bells, self._bells = self._bells, ()
+            for bell in bells:
+                self.site.bells.ring(bell)
 
     async def plan(self, tx: Transaction) -> Chores | None:
         """Look first, page by page; then end what is abandoned, wake what was blocked, clear what has ended; survey."""
@@ -92,8 +99,7 @@ class Housekeeping(Task[Chores, Done]):
                 return Chores(live=live)
             await self._expire(tx)
             if await tx.stopped.unblock_all():
-                for bell in ("send", "load"):
-                    self.site.bells.ring(bell)
+                self._bells = ("send", "load")
         if self._cleared_up_to is not None:
             ended = await tx.claims.to_clear(after=self._cleared_up_to, limit=PAGE)
             self._cleared_up_to = ended[-1].id if ended else None
