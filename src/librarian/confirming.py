@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from librarian import outcomes
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening, Tally
 from librarian.notifying import tell_of_drive
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from librarian.catalog.confirmations import Spoilt
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import FileId
+    from librarian.names import FileId, StoreName
     from librarian.outcomes import Refusal
 
 _DAMAGED: Final = frozenset(each.value for each in Damage)
@@ -38,6 +39,7 @@ async def entries_held(
     for drive in await tx.confirmations.all_confirmed(peer.id, files, who=peer.name):
         why = f"it holds the {drive.files:,} files, {drive.bytes:,} bytes"
         await tell_of_drive(tx, drive.drive, "confirmed", round_=drive.round, who=peer.name, why=why)
+        await tx.alerts.acknowledge([unwanted_cause(drive.drive)])
 
 
 async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal], *, epoch: int) -> frozenset[str]:
@@ -72,9 +74,31 @@ async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal
             for each in lost
         ]
     )
+    await _tell_unwanted(tx, peer, [each for each in refusals if each.transfer.uuid in ended])
     await _count_losses(tx, spoilt)
     await tx.loading.unload([each.file_id for each in lost])
     return ended
+
+
+async def _tell_unwanted(tx: Transaction, peer: Peer, refusals: Sequence[Refusal]) -> None:
+    """Tell a person of what *peer* would refuse from the next drive as well."""
+    unwanted = [each for each in refusals if outcomes.is_own(each.code or "failed")]
+    carrying = {each.transfer.manifest_id for each in unwanted}
+    drives = await tx.manifests.drives_of([manifest for manifest in carrying if manifest is not None])
+    for manifest, drive in drives.items():
+        from_it = [each for each in unwanted if each.transfer.manifest_id == manifest]
+        await tx.alerts.raise_alert(
+            unwanted_cause(drive),
+            message=f"{peer.name} did not take {len(from_it):,} files from the drive {drive}, though nothing is wrong "
+            f"with the drive; {from_it[0].transfer.name} among them: {from_it[0].reason}.",
+            remedy=f"Settle it with the operators of {peer.name}: from the next drive it would be refused again. "
+            "'transfer list --state failed' has the reasons.",
+        )
+
+
+def unwanted_cause(drive: StoreName) -> str:
+    """What the alert is raised for that a peer does not want something that *drive* carries."""
+    return f"drive-unwanted:{drive}"
 
 
 async def _received(tx: Transaction, peer: Peer, uuids: Sequence[str]) -> None:

@@ -162,7 +162,8 @@ def _arriving(arrival: Incoming, reception: Reception | None, now: datetime) -> 
 
 
 def _here(copy: InstanceRecord, drive: DriveRecord | None, now: datetime) -> Reason:
-    on = carriage.of_copy(drive)
+    is_there = copy.presence in (Presence.PRESENT, Presence.SUSPECT)
+    on = carriage.of_copy(drive) if is_there else ""
     if copy.presence is Presence.PRESENT:
         wish = "" if copy.intent is Intent.KEEP else ", and is to go"
         sentence = f"A good copy is on {copy.store}, verified {_ago(copy.verified_at, now)}{wish}{on}."

@@ -119,6 +119,7 @@ def test_ended_and_unknown_transfers_cannot_be_cancelled(site):
 
     assert refused.code == 2
     assert [each["problem"]["code"] for each in listed(refused)] == ["wrong_state", "not_found"]
+    assert site("transfer", "cancel", UNKNOWN).err == "See 'transfer list' for the ids.\n"
 
 
 def test_an_alert_is_listed_until_somebody_has_acknowledged_it(site):

@@ -7,7 +7,7 @@ import pytest
 from librarian.catalog.drives import DriveRecord
 from librarian.catalog.receptions import Reception
 from librarian.catalog.standing import Standing
-from librarian.states import Arrival, DriveState, DueState, ReceptionState, RuleWay, TransferState
+from librarian.states import Arrival, DriveState, DueState, Presence, ReceptionState, RuleWay, TransferState
 from tests.unit.test_reasons import ABSENT, AGO, ARRIVING, COPY, HELD, HOUR, LEAVING, due, said
 
 A07 = DriveRecord(
@@ -135,6 +135,12 @@ def test_a_copy_that_is_carried_says_what_has_to_happen_to_its_drive(standing, t
     assert said(standing).splitlines()[-1] == (
         f"The copy at nersc that the rule post asks for rests on A07 since {HOUR}: A07 is {told}."
     )
+
+
+def test_where_a_drive_stands_is_not_told_of_a_copy_that_is_no_longer_on_it():
+    gone = replace(COPY, store="A07", presence=Presence.REMOVED)
+
+    assert "that drive" not in said(replace(resting(DriveState.LOADING), instances=(gone,)))
 
 
 def test_a_copy_that_is_sent_and_carried_too_tells_how_it_is_sent():

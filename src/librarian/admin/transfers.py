@@ -167,6 +167,9 @@ async def cancel(
     rows = [
         ((each.uuid, each.name or "-", each.problem.message if each.problem else done), each) for each in told.transfers
     ]
-    Terminal(is_json=as_json).table(columns, rows)
+    terminal = Terminal(is_json=as_json)
+    terminal.table(columns, rows)
+    for remedy in dict.fromkeys(each.problem.remedy for each in told.transfers if each.problem and not as_json):
+        terminal.note(remedy)
     if all(each.problem is not None for each in told.transfers):
         raise typer.Exit(2)
