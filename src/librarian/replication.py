@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from librarian import owing
 from librarian.catalog.outbox import Note
 from librarian.catalog.records import Happening, Tally
-from librarian.names import FileId, RuleName
+from librarian.names import FileId, FileName, RuleName
 from librarian.states import RuleWay
 from librarian.timing import utc_now
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from librarian.catalog.rules import Backlog
     from librarian.catalog.transaction import Transaction
     from librarian.checksum import Checksum
-    from librarian.names import FileName, PeerId, RuleId, StoreName
+    from librarian.names import PeerId, RuleId, StoreName
     from librarian.policies import RulePolicy
     from librarian.states import Kind
 
 #: The code of ``gone`` that says nothing but that.
 LOST: Final = "lost"
-_LOST_AT_ONCE: Final = 1000
+_TOLD_BEFORE: Final = "it was lost, and told of before"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,32 +329,14 @@ async def peer_restored(tx: Transaction, peer: Peer) -> None:
     hold costs one offer, which it answers with HELD and a notice.
     """
     await tx.remote_instances.doubt(peer.id)
-    await _tell_lost_again(tx, peer)
+    # Its catalog may be from before it heard that copies here were lost; of those that are held, it asks by offers.
+    any_file = Assertion(name=FileName("any"), size=0, checksum=None, code=LOST, reason=_TOLD_BEFORE)
+    await tx.told.repeat_losses(note(peer.id, any_file.name, "gone", any_file))
     for rule in await tx.rules.in_force():
         if rule.peer_id == peer.id:
             await tx.rules.walk_again(rule.id)
     why = "it speaks in a new epoch: its catalog was restored from a backup"
     await tx.events.tell([Happening(subject=f"peer:{peer.name}", what="copies doubted", who=peer.name, why=why)])
-
-
-async def _tell_lost_again(tx: Transaction, peer: Peer) -> None:
-    """Its catalog may be from before it heard that copies here were lost; of those that are held, it asks by offers."""
-    after = FileId(0)
-    while lost := await tx.told.lost(peer.id, after=after, limit=_LOST_AT_ONCE):
-        after = lost[-1].id
-        reason = "it was lost, and told of before"
-        await _tell(
-            tx,
-            [
-                note(
-                    peer.id,
-                    file.name,
-                    "gone",
-                    Assertion(name=file.name, size=file.size, checksum=file.checksum, code=LOST, reason=reason),
-                )
-                for file in lost
-            ],
-        )
 
 
 async def peer_appeared(tx: Transaction, *, name: str) -> None:

@@ -1,6 +1,7 @@
 """What peers were told about our copies, on both databases."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -94,6 +95,52 @@ async def test_a_peer_that_comes_back_from_a_backup_hears_of_losses_again(holder
         await replication.peer_restored(tx, await tx.peers.get("nersc"))
 
     assert (await said(holder, "nersc"))[-2:] == [("held", "b"), ("gone", "a")]
+    async with holder.catalog.read() as tx:
+        *_, told = await tx.outbox.waiting((await tx.peers.get("nersc")).id, now=utc_now(), limit=100)
+        file = (await tx.files.named([FileName("a")]))["a"]
+    assert json.loads(told.body) == {
+        "name": "a",
+        "size": len(CONTENT),
+        "checksum": file.checksum,
+        "store": "",
+        "transfer": "",
+        "code": "lost",
+        "reason": "it was lost, and told of before",
+    }
+
+
+async def test_a_refusal_to_hear_of_a_loss_is_over_when_the_peer_comes_back_from_a_backup(holder):
+    async with holder.catalog.begin() as tx:
+        nersc = await tx.peers.get("nersc")
+        await tx.outbox.set_aside(
+            [(note.id, "unknown") for note in await tx.outbox.waiting(nersc.id, now=utc_now(), limit=100)]
+        )
+        await tx.told.gone([(await tx.files.named([FileName("a")]))["a"].id])
+
+        await replication.peer_restored(tx, nersc)
+
+    # What was set aside of "b", which is held, stays.
+    assert await said(holder, "nersc") == [("gone", "a")]
+    async with holder.catalog.read() as tx:
+        assert [each.subject for each in await tx.outbox.set_aside_ones(after=0, peer=nersc.id, limit=9)] == ["b"]
+
+
+@pytest.mark.parametrize("name", ['quo"ted', "back\\slash", "ünï/✓", "{}"])
+async def test_a_loss_is_told_again_whatever_the_name(site, name):
+    await hold(site, name, CONTENT)
+    async with site.catalog.begin() as tx:
+        await tx.peers.add(
+            SiteName("nersc"), url="", username="", secret=b"", reach=Reach.PUSH, accepts=[""], entry_points=[]
+        )
+        nersc = await tx.peers.get("nersc")
+        file = (await tx.files.named([FileName(name)]))[name]
+        await tx.told.held([(nersc.id, name)])
+        await tx.told.gone([file.id])
+
+        await replication.peer_restored(tx, nersc)
+
+        (told,) = await tx.outbox.waiting(nersc.id, now=utc_now(), limit=9)
+    assert (told.subject, json.loads(told.body)["name"]) == (name, name)
 
 
 async def test_a_peer_that_is_forgotten_was_told_nothing(holder):

@@ -5,21 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, literal_column, select, true, update
+from sqlalchemy import Text, cast, delete, func, insert, literal, literal_column, select, true, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql import JSONB
 
 from librarian.catalog import rows
-from librarian.catalog.files import FILE_COLUMNS, file_of
+from librarian.catalog.columns import to_micros
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow, ToldRow
+from librarian.catalog.schema import FileRow, OutboxRow, ToldRow
 from librarian.names import FileId, PeerId
+from librarian.timing import utc_now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Executable, Subquery
+    from sqlalchemy import ColumnElement, Executable, Subquery
 
-    from librarian.catalog.records import File
+    from librarian.catalog.outbox import Note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +90,33 @@ class Told(Repository):
         )
         return tuple(sorted((PeerId(row.peer_id), FileId(row.file_id)) for row in found))
 
-    async def lost(self, peer: PeerId, *, after: FileId, limit: int) -> tuple[File, ...]:
-        """Files that *peer* was told that we lost, by id, those with ids above *after*, at most *limit*."""
-        is_lost = and_(ToldRow.peer_id == peer, ~ToldRow.is_held, ToldRow.file_id > after)
-        found = await self._connection.execute(
-            select(*FILE_COLUMNS)
-            .join(ToldRow, ToldRow.file_id == FileRow.id)
-            .where(is_lost)
-            .order_by(ToldRow.file_id)
-            .limit(limit)
+    async def repeat_losses(self, like: Note) -> None:
+        """Tell the peer of *like* again of every file that it was told that we lost, however many.
+
+        *like*: what is said of each; the name, size and checksum in its body are filled in. What was set aside about
+        these files is no longer true, and goes.
+        """
+        peer = literal(like.peer_id, rows.BIGINT)
+        lost = (ToldRow.peer_id == peer, ~ToldRow.is_held)
+        names = select(FileRow.name).join(ToldRow, ToldRow.file_id == FileRow.id).where(*lost)
+        await self._connection.execute(
+            delete(OutboxRow).where(
+                OutboxRow.peer_id == peer, OutboxRow.set_aside_because.is_not(None), OutboxRow.subject.in_(names)
+            )
         )
-        return tuple(map(file_of, found))
+        now = literal(to_micros(utc_now()), rows.BIGINT)
+        # One statement: told row by row, a hundred thousand would hold up every other writer for ten seconds.
+        told = select(peer, FileRow.name, literal(like.state), self._filled_in(like.body), now, now)
+        await self._connection.execute(
+            insert(OutboxRow).from_select(
+                ["peer_id", "subject", "state", "body", "next_try_at", "created_at"],
+                told.join_from(ToldRow, FileRow, FileRow.id == ToldRow.file_id).where(*lost).order_by(FileRow.id),
+            )
+        )
+
+    def _filled_in(self, body: str) -> ColumnElement[str]:
+        columns = {"name": FileRow.name, "size": FileRow.size, "checksum": FileRow.checksum}
+        if self._is_sqlite:
+            return func.json_set(body, *(part for key, value in columns.items() for part in (f"$.{key}", value)))
+        given = [part for key, value in columns.items() for part in (literal(key), value)]
+        return cast(cast(literal(body, Text), JSONB).concat(func.jsonb_build_object(*given)), Text)
