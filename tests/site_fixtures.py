@@ -18,6 +18,7 @@ import pytest
 from argon2 import PasswordHasher
 from yarl import URL
 
+from librarian import guard
 from librarian.auth import Doorkeeper
 from librarian.names import AccountName
 from librarian.settings import Limits, Settings, StoreSettings
@@ -139,3 +140,20 @@ async def live_server(site) -> AsyncIterator[Live]:
         await create_account(site, role.value, role)
     async with served(site) as live:
         yield live
+
+
+@pytest.fixture
+def at_step(monkeypatch):
+    """Does something when a step is passed for the first time, in the thread that passes it."""
+
+    def watch(step, act):
+        seen = []
+
+        def observe(name):
+            if name == step and not seen:
+                seen.append(name)
+                act()
+
+        monkeypatch.setattr(guard, "_on_step", [observe])
+
+    return watch

@@ -21,7 +21,7 @@ from librarian.stores.identity import Identity
 from librarian.timing import utc_now
 from librarian.wire.manifest import Entry, Head, Sender
 from tests.carrying import CONTENTS, write
-from tests.clone_fixtures import Party
+from tests.clone_fixtures import Party, until
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,13 @@ def entry_of(name: str, path: Path, file) -> Entry:
         created_at=file.created_at,
         members=members,
     )
+
+
+async def introduce_key(sender: Party, receiver: Party) -> None:
+    """*receiver* knows *sender*'s key, as sites that were paired do."""
+    key = await pairing.signing_key(sender.site)
+    async with receiver.site.catalog.begin() as tx:
+        await tx.peers.learn_key((await tx.peers.get(sender.name)).id, key.public)
 
 
 async def pack(
@@ -208,3 +215,34 @@ async def drive_of(sender: Party, name: str = "A07"):
         ).one()
     await engine.dispose()
     return tuple(found)
+
+
+async def done(receiver, uuid) -> dict:
+    """The reception, once all of it is done."""
+
+    async def is_done() -> bool:
+        return (await reception(receiver, uuid))["is_done"]
+
+    await until(is_done)
+    return await reception(receiver, uuid)
+
+
+async def shows(sender, expected, name="A07") -> None:
+    """Wait until *sender* knows that of its drive: state, confirmed, failed."""
+
+    async def is_so() -> bool:
+        return await drive_of(sender, name) == expected
+
+    await until(is_so)
+
+
+async def bad_of(receiver, uuid) -> list[tuple[str, str, str]]:
+    reply = await receiver.live.call("GET", f"/api/v1/receptions/{uuid}/bad")
+    return [(each["name"], each["code"], each["reason"].partition(":")[0]) for each in reply.json["entries"]]
+
+
+async def waits(receiver, uuid, words: str) -> None:
+    async def is_waiting() -> bool:
+        return words in ((await reception(receiver, uuid))["reason"] or "")
+
+    await until(is_waiting)

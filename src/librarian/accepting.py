@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from librarian import intake, receiving, suitcase
+from librarian import guard, intake, receiving, suitcase
 from librarian.catalog.receptions import NewReception
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, NotFound, WrongState
@@ -73,6 +73,7 @@ async def accept(site: Site, account: Account, order: Order) -> Reception:
         )
         if known is None or known.state is not ReceptionState.RECEIVING:
             await tx.events.tell([_begun(reception, head, account, order)])
+    guard.step("reception recorded")
     site.bells.ring("receive")
     return reception
 

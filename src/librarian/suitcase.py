@@ -174,7 +174,7 @@ def _other_drive(head: Head, found: identity.Identity | None, path: Path) -> Con
 def _away(name: StoreName, path: Path, why: str) -> StoreUnavailable:
     return StoreUnavailable(
         f"the drive {name} cannot be read at '{path}': {why}",
-        remedy="Plug it in; receiving goes on by itself. At another place, run 'drive receive' with that.",
+        remedy="Plug it in, anywhere: receiving goes on by itself. A folder that was moved needs 'drive receive' anew.",
     )
 
 

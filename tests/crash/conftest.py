@@ -30,7 +30,7 @@ def prepared(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def new_site(prepared, tmp_path) -> Iterator[Callable[..., CrashSite]]:
-    """Makes a site from the prepared ones, on a disk of its own when asked."""
+    """Makes a site from the prepared ones or one *made_of* a folder, on a disk of its own when asked."""
     with ExitStack() as stack:
 
         def make(name: str, *, has_disk: bool = False, rules: str = "", made_of: Path | None = None) -> CrashSite:
@@ -39,7 +39,8 @@ def new_site(prepared, tmp_path) -> Iterator[Callable[..., CrashSite]]:
                 disk = Disk.make(tmp_path / f"{name}.img", folder)
             site = CrashSite(name, folder, free_port(), tmp_path, rules, disk)
             stack.enter_context(all_gone(site))
-            shutil.copytree(made_of or prepared[name], folder, dirs_exist_ok=True)
+            ignored = shutil.ignore_patterns("*.sock")
+            shutil.copytree(made_of or prepared[name], folder, dirs_exist_ok=True, ignore=ignored)
             site.configure()
             if has_disk:
                 # What the set-up wrote was on the disk long before.

@@ -19,6 +19,7 @@ import pytest
 
 from librarian.checksum import Checksum, measure_blocking
 from librarian.client import LibrarianClient
+from librarian.client.address import Address
 from librarian.client.socket_path import short_path
 
 TOP = Path(__file__).parents[2]
@@ -114,6 +115,11 @@ class CrashSite:
         return LibrarianClient(
             self.url, user=account, password=PASSWORD, patience=timedelta(seconds=PATIENCE), shared=False
         )
+
+    def operator(self) -> LibrarianClient:
+        """A client that may do everything, at that machine."""
+        address = Address(url="http://localhost", socket=self.folder / "state" / "admin.sock")
+        return LibrarianClient(address, patience=timedelta(seconds=PATIENCE))
 
     def configure(self) -> None:
         self.config.write_text(

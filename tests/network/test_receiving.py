@@ -7,48 +7,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from librarian import pairing
 from librarian.catalog.database import make_engine
 from librarian.keys import SigningKey
 from librarian.manifest import fingerprint
-from tests.clone_fixtures import until
-from tests.suitcases import changed, drive_of, pack, receive, reception, seal
+from tests.suitcases import bad_of, changed, done, drive_of, introduce_key, pack, receive, seal, shows, waits
 
 FILES = {f"obs/{number:03}": bytes([number]) * (1000 + number) for number in range(5)}
 BOOK = {"header": b"first light", "spectra/one": b"1" * 5000, "spectra/two": b"2" * 6000}
 ALL = [*FILES, "obs/book"]
 MANIFEST = ".librarian-manifest"
-
-
-async def done(receiver, uuid) -> dict:
-    """The reception, once all of it is done."""
-
-    async def is_done() -> bool:
-        return (await reception(receiver, uuid))["is_done"]
-
-    await until(is_done)
-    return await reception(receiver, uuid)
-
-
-async def shows(sender, expected, name="A07") -> None:
-    """Wait until *sender* knows that of its drive: state, confirmed, failed."""
-
-    async def is_so() -> bool:
-        return await drive_of(sender, name) == expected
-
-    await until(is_so)
-
-
-async def bad_of(receiver, uuid) -> list[tuple[str, str, str]]:
-    reply = await receiver.live.call("GET", f"/api/v1/receptions/{uuid}/bad")
-    return [(each["name"], each["code"], each["reason"].partition(":")[0]) for each in reply.json["entries"]]
-
-
-async def waits(receiver, uuid, words: str) -> None:
-    async def is_waiting() -> bool:
-        return words in ((await reception(receiver, uuid))["reason"] or "")
-
-    await until(is_waiting)
 
 
 def spoil(path) -> None:
@@ -70,9 +37,7 @@ def everything(root) -> dict:
 async def pair(pair):
     """They know each other's keys, as sites that were paired do."""
     sender, receiver = pair
-    key = await pairing.signing_key(sender.site)
-    async with receiver.site.catalog.begin() as tx:
-        await tx.peers.learn_key((await tx.peers.get(sender.name)).id, key.public)
+    await introduce_key(sender, receiver)
     return sender, receiver
 
 

@@ -44,23 +44,6 @@ def plugged(site, disks, tmp_path):
     return plug
 
 
-@pytest.fixture
-def at_step(monkeypatch):
-    """Does something when a step is passed for the first time, in the thread that passes it."""
-
-    def watch(step, act):
-        seen = []
-
-        def observe(name):
-            if name == step and not seen:
-                seen.append(name)
-                act()
-
-        monkeypatch.setattr(guard, "_on_step", [observe])
-
-    return watch
-
-
 async def record(site, name="A07"):
     async with site.catalog.read() as tx:
         return await tx.drives.get(StoreName(name))

@@ -241,12 +241,16 @@ class Receptions(Repository):
         )
         return moved.first() is not None
 
-    async def went_on(self, reception: ReceptionId, *, path: str) -> None:
-        """Something was read from the drive at *path*: it waits for nothing."""
+    async def went_on(self, reception: ReceptionId) -> None:
+        """Something was read from its drive: it waits for nothing."""
         await self._connection.execute(
-            update(ReceptionRow)
-            .where(ReceptionRow.id == reception)
-            .values(reason=None, path=path, progressed_at=utc_now())
+            update(ReceptionRow).where(ReceptionRow.id == reception).values(reason=None, progressed_at=utc_now())
+        )
+
+    async def move(self, reception: ReceptionId, *, path: str) -> None:
+        """Its drive is at *path* now."""
+        await self._connection.execute(
+            update(ReceptionRow).where(ReceptionRow.id == reception, _RECEIVING).values(path=path)
         )
 
     async def wait(self, reception: ReceptionId, *, reason: str, until: datetime) -> None:

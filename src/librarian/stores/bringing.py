@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from librarian import checksum
 from librarian.errors import LibrarianError, SourceBad, SourceChanged, UnsupportedMember
 from librarian.states import Kind
-from librarian.stores import faults, parts, places, staging, syscalls
+from librarian.stores import faults, parts, places, staging
 from librarian.stores.base import Barrier
-from librarian.stores.copying import Copier, make_durable
+from librarian.stores.copying import Copier, barrier, make_durable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +38,7 @@ def bring(here: Ground, items: Sequence[Bringing], *, root_fd: int) -> list[Libr
             answers.append(here.refusal(error, f"copy '{item.name}'"))
         else:
             answers.append(None)
-    if here.spec.barrier is Barrier.SYNCFS:
-        with here.trip.barrier():
-            syscalls.syncfs(here.staging_fd)
+    barrier(here)
     return answers
 
 

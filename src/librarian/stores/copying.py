@@ -6,7 +6,7 @@ import os
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from librarian import checksum, guard
 from librarian.errors import NotFound, SourceChanged
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from librarian.stores.ground import Ground
     from librarian.stores.lane import Trip
 
-_CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: To write a copy, and to read what it holds.
+CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def take(here: Ground, token: Token, algorithm: Algorithm) -> Measured:
@@ -68,18 +69,26 @@ def make_durable(here: Ground, target: str) -> None:
         parts.fsync_at(target, at=here.staging_fd)
 
 
+def barrier(here: Ground) -> None:
+    """Make everything in staging durable that was copied, where one barrier does for all of it."""
+    if here.spec.barrier is Barrier.SYNCFS:
+        with here.trip.barrier():
+            syscalls.syncfs(here.staging_fd)
+
+
 @dataclass(kw_only=True)
 class Copier:
     """Copies regular files and directories through descriptors, hashing what arrives in the copy.
 
     ``shares``: blocks may be shared where the file system can. ``unreadable`` makes an error of one that the source
-    gave, where it is to be told from those of the copy.
+    gave, where it is to be told from those of the copy. ``on_bytes`` hears how many more bytes were read.
     """
 
     trip: Trip
     algorithm: Algorithm
     shares: bool = True
     unreadable: Callable[[OSError], Exception] | None = None
+    on_bytes: Callable[[int], None] | None = None
     _buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(checksum.BUFFER_BYTES)))
 
     def copy_file(
@@ -97,12 +106,9 @@ class Copier:
         try:
             before = self._status(reading)
             parts.require_supported(before.st_mode, source)
-            writing = os.open(target, _CREATE, 0o600, dir_fd=target_fd)
+            writing = os.open(target, CREATE, 0o600, dir_fd=target_fd)
             try:
-                is_shared = self.shares and syscalls.reflink(reading, writing)
-                # A shared copy cannot change any more, so it is the copy that is read.
-                source_and_copy = (writing, None) if is_shared else (reading, writing)
-                digest, size = self._read(*source_and_copy, at_most=before.st_size, halfway=halfway)
+                digest, size = self.copy_open(reading, writing, size=before.st_size, halfway=halfway)
             finally:
                 os.close(writing)
             after = self._status(reading)
@@ -115,8 +121,20 @@ class Copier:
             )
         return digest, size
 
+    def copy_open(self, reading: int, writing: int, *, size: int, halfway: int | None = None) -> tuple[str, int]:
+        """Copy the open file *reading* of *size* bytes from where it stands; what has grown is not copied to its end.
+
+        Returns
+        -------
+        The digest and the size of the copy.
+        """
+        is_shared = self.shares and syscalls.reflink(reading, writing)
+        # A shared copy cannot change any more, so it is the copy that is read.
+        source_and_copy = (writing, None) if is_shared else (reading, writing)
+        return self._read(*source_and_copy, at_most=size, halfway=halfway)
+
     def _read(self, reading: int, writing: int | None, *, at_most: int, halfway: int | None) -> tuple[str, int]:
-        """Hash, and copy if there is whereto; what has grown is left when it is longer than it was."""
+        """Hash, and copy if there is whereto."""
         hasher = checksum.Hasher(self.algorithm)
         size = 0
         writeback = None if writing is None else Writeback(writing)
@@ -125,6 +143,8 @@ class Copier:
             piece = self._buffer[:count]
             hasher.update(piece)
             size += count
+            if self.on_bytes is not None:
+                self.on_bytes(count)
             while writing is not None and piece:
                 piece = piece[os.write(writing, piece) :]
             if writeback is not None:

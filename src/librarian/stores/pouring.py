@@ -6,26 +6,27 @@ import errno
 import mmap
 import os
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from librarian import checksum, guard
+from librarian import guard
 from librarian.errors import NoRoom, StoreUnavailable, Unavailable
 from librarian.states import Damage, Kind
-from librarian.stores import parts, places, syscalls
+from librarian.stores import parts, places
+from librarian.stores.base import Barrier
+from librarian.stores.copying import CREATE, Copier, barrier, make_durable
 from librarian.stores.parcels import Flaw
-from librarian.writeback import Writeback
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from librarian.checksum import MemberDigest
+    from librarian.checksum import Algorithm, MemberDigest
     from librarian.names import MemberPath
     from librarian.stores.ground import Ground
     from librarian.stores.parcels import Poured, Pouring, Source
 
-_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 #: What is not there, or is something else.
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO})
 #: What a medium answers that cannot give back what it was given.
@@ -35,26 +36,30 @@ _BLOCK: Final = 4096
 
 
 def pour(here: Ground, items: Sequence[Pouring], *, source: Source, drive_fd: int) -> list[Poured]:
-    """Copy *items* from the drive whose root is *drive_fd*; see ``Store.pour``."""
+    """Copy *items* from the drive whose root is *drive_fd*, and make them durable; see ``Store.pour``."""
+    copiers: dict[Algorithm, Copier] = {}
     answers: list[Poured] = []
-    buffer = memoryview(bytearray(checksum.BUFFER_BYTES))
     for at, item in enumerate(items):
         if at == len(items) // 2:
             guard.step("half copied")
         here.trip.beat()
-        answers.append(_pour_one(here, item, source, drive_fd, buffer))
+        algorithm = item.checksum.algorithm
+        copier = copiers.setdefault(algorithm, Copier(trip=here.trip, algorithm=algorithm, on_bytes=source.read))
+        answers.append(_pour_one(here, item, copier, drive_fd))
         if isinstance(answers[-1], Unavailable):
             answers += [answers[-1]] * (len(items) - len(answers))
             break
+    barrier(here)
     return answers
 
 
-def _pour_one(here: Ground, item: Pouring, source: Source, drive_fd: int, buffer: memoryview) -> Poured:
+def _pour_one(here: Ground, item: Pouring, copier: Copier, drive_fd: int) -> Poured:
     target = places.staged(item.token)
     parts.remove_tree(target, at=here.staging_fd, beat=here.trip.beat)
-    copier = _Copier(here=here, source=source, drive_fd=drive_fd, item=item, buffer=buffer)
     try:
-        copier.copy()
+        _Parcel(here=here, drive_fd=drive_fd, item=item, copier=copier).copy()
+        if here.spec.barrier is Barrier.FSYNC:
+            make_durable(here, target)
     except _Bad as bad:
         return bad.flaw
     except _Gone as gone:
@@ -89,22 +94,21 @@ class _Gone(Exception):
 
 
 @dataclass(kw_only=True)
-class _Copier:
+class _Parcel:
     """One payload on its way from the drive to staging."""
 
     here: Ground
-    source: Source
     drive_fd: int
     item: Pouring
-    buffer: memoryview
+    copier: Copier
     #: Folders of a book that were made.
     _made: set[str] = field(default_factory=set)
 
     def copy(self) -> None:
         item, target = self.item, places.staged(self.item.token)
         if item.kind is Kind.FILE:
-            with self._opened(item.name, None) as reading:
-                self._copy_file(reading, target, None, size=item.size, digest=item.checksum.hex)
+            promised = _Promise(path=item.name, member=None, size=item.size, digest=item.checksum.hex)
+            self._copy_file(promised, target, target_fd=self.here.staging_fd)
             return
         os.mkdir(target, places.PARENT_MODE, dir_fd=self.here.staging_fd)
         top_fd = os.open(target, parts.DIRECTORY, dir_fd=self.here.staging_fd)
@@ -122,85 +126,67 @@ class _Copier:
             self._made.add(folder)
         if member.hex is None:
             return
-        with self._opened(f"{self.item.name}/{member.path}", member.path) as reading:
-            self._copy_file(reading, member.path, member.path, size=member.size, digest=member.hex, target_fd=top_fd)
+        path = f"{self.item.name}/{member.path}"
+        promised = _Promise(path=path, member=member.path, size=member.size, digest=member.hex)
+        self._copy_file(promised, member.path, target_fd=top_fd)
 
-    @contextmanager
-    def _opened(self, path: str, member: MemberPath | None) -> Iterator[int]:
-        """Open *path* below the drive's root, part by part: nothing on a drive leads out of it."""
-        with self._of_the_drive(member):
-            reading = parts.open_inside(path, parts.READ, at=self.drive_fd)
+    def _copy_file(self, promised: _Promise, target: str, *, target_fd: int) -> None:
+        self.copier.unreadable = partial(self._unreadable, promised)
         try:
-            if not stat.S_ISREG(os.fstat(reading).st_mode):
-                raise _Bad(Damage.MISSING, member, "something else than a file stands there on the drive")
-            yield reading
+            # Part by part: nothing on a drive leads out of it.
+            reading = parts.open_inside(promised.path, parts.READ, at=self.drive_fd)
+        except OSError as error:
+            raise self._unreadable(promised, error) from error
+        try:
+            status = os.fstat(reading)
+            if not stat.S_ISREG(status.st_mode):
+                raise promised.broken(Damage.MISSING, "something else than a file stands there on the drive")
+            if status.st_size != promised.size:
+                found = f"it has {status.st_size:,} bytes on the drive, and {promised.size:,} were promised"
+                raise promised.broken(Damage.DIFFERS, found)
+            writing = os.open(target, CREATE, 0o600, dir_fd=target_fd)
+            try:
+                self._compare(promised, reading, writing)
+            finally:
+                os.close(writing)
         finally:
             os.close(reading)
 
-    @contextmanager
-    def _of_the_drive(self, member: MemberPath | None) -> Iterator[None]:
-        """What an error within means: one that reading the drive has raised."""
-        try:
-            yield
-        except OSError as error:
-            text = error.strerror or str(error)
-            if error.errno in _ABSENT:
-                raise _Bad(Damage.MISSING, member, f"it is not on the drive ({text})") from error
-            if error.errno in _UNREADABLE and _answers(self.drive_fd):
-                raise _Bad(Damage.UNREADABLE, member, f"the drive does not give it back ({text})") from error
-            raise _Gone(text) from error
+    def _compare(self, promised: _Promise, reading: int, writing: int) -> None:
+        digest, _ = self.copier.copy_open(reading, writing, size=promised.size)
+        if digest == promised.digest:
+            return
+        # Read once more, past the cache: a cable may have spoilt it, and not the drive.
+        os.ftruncate(writing, 0)
+        os.posix_fadvise(reading, 0, 0, os.POSIX_FADV_DONTNEED)
+        for descriptor in (reading, writing):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        digest, _ = self.copier.copy_open(reading, writing, size=promised.size)
+        if digest != promised.digest:
+            found = f"it has the digest {digest} on the drive, and {promised.digest} was promised"
+            raise promised.broken(Damage.DIFFERS, found)
 
-    def _copy_file(
-        self,
-        reading: int,
-        target: str,
-        member: MemberPath | None,
-        *,
-        size: int,
-        digest: str,
-        target_fd: int | None = None,
-    ) -> None:
-        at = self.here.staging_fd if target_fd is None else target_fd
-        if (found := os.fstat(reading).st_size) != size:
-            raise _Bad(Damage.DIFFERS, member, f"it has {found:,} bytes on the drive, and {size:,} were promised")
-        writing = os.open(target, _CREATE, 0o600, dir_fd=at)
-        try:
-            # What differs is read once more, past the cache: a cable may have spoilt it, and not the drive.
-            if self._pass(reading, writing, member) != digest:
-                os.ftruncate(writing, 0)
-                os.posix_fadvise(reading, 0, 0, os.POSIX_FADV_DONTNEED)
-                if (found_hex := self._pass(reading, writing, member)) != digest:
-                    raise _Bad(
-                        Damage.DIFFERS, member, f"it has the digest {found_hex} on the drive, and {digest} was promised"
-                    )
-        finally:
-            os.close(writing)
-
-    def _pass(self, reading: int, writing: int, member: MemberPath | None) -> str:
-        """Copy all of *reading*, or share it; the digest of the bytes."""
-        hasher = checksum.Hasher(self.item.checksum.algorithm)
-        is_shared = syscalls.reflink(reading, writing)
-        writeback = Writeback(writing)
-        done = 0
-        while True:
-            with self._of_the_drive(member):
-                count = os.preadv(reading, [self.buffer], done)
-            if not count:
-                return hasher.hexdigest()
-            self.here.trip.beat()
-            piece = self.buffer[:count]
-            hasher.update(piece)
-            self.source.read(count)
-            if not is_shared:
-                _write(writing, piece, done)
-                writeback.reached(done + count)
-            done += count
+    def _unreadable(self, promised: _Promise, error: OSError) -> Exception:
+        """What an error means that reading the drive has raised."""
+        text = error.strerror or str(error)
+        if error.errno in _ABSENT:
+            return promised.broken(Damage.MISSING, f"it is not on the drive ({text})")
+        if error.errno in _UNREADABLE and _answers(self.drive_fd):
+            return promised.broken(Damage.UNREADABLE, f"the drive does not give it back ({text})")
+        return _Gone(text)
 
 
-def _write(writing: int, piece: memoryview, at: int) -> None:
-    while piece:
-        written = os.pwrite(writing, piece, at)
-        piece, at = piece[written:], at + written
+@dataclass(frozen=True, kw_only=True)
+class _Promise:
+    """What the manifest says of one file on the drive."""
+
+    path: str
+    member: MemberPath | None
+    size: int
+    digest: str
+
+    def broken(self, damage: Damage, reason: str) -> _Bad:
+        return _Bad(damage, self.member, reason)
 
 
 def _make_folders(path: str, top_fd: int) -> None:

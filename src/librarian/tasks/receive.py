@@ -27,6 +27,7 @@ from librarian.errors import (
     Unavailable,
 )
 from librarian.states import ReceptionState, TransferState
+from librarian.stores.drive import Seeker
 from librarian.stores.parcels import Flaw, Pouring
 from librarian.suitcase import PORTION_FILES, Suitcase
 from librarian.tasks.base import Cadence, Task
@@ -53,6 +54,10 @@ COPY_FILES: Final = 256
 COPY_BYTES: Final = 256 * 1024**2
 #: A drive that cannot be read, or finds no room, is tried again at least so often.
 LONGEST_WAIT: Final = timedelta(minutes=1)
+#: One that is plugged in nowhere is looked for so often.
+SEEK_EVERY: Final = timedelta(seconds=5)
+#: A place that does not say who stands there for this long is left for the next look.
+PATIENCE: Final = timedelta(seconds=3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +100,7 @@ class Receive(Task[Copying, Copied]):
         super().__init__(site)
         self.cadence = Cadence(interval=timedelta(seconds=5))
         self._lanes: dict[ReceptionId, _Lane] = {}
+        self._seeker = Seeker(PATIENCE)
 
     async def run_pass(self, budget: Budget) -> int:
         """Read every drive as far as it goes now; returns how many lanes ended."""
@@ -164,9 +170,30 @@ class Receive(Task[Copying, Copied]):
             except (DatabaseUnavailable, OwnedElsewhere):
                 raise
             except LibrarianError as error:
-                await self._wait(reception, lane, error)
-                return
-            lane.failures = 0
+                places = await self._seek(reception)
+                if not places or lane.case.path in places:
+                    await self._wait(reception, lane, error, is_absent=not places)
+                    return
+                await self._move(reception, places[0])
+            else:
+                lane.failures = 0
+
+    async def _seek(self, reception: Reception) -> list[Path]:
+        """Where the drive is plugged in now."""
+        head = _head_of(reception)
+        claims = await self._seeker.look([Path(reception.path)])
+        wanted = (head.store, head.generation)
+        return [each.path for each in claims if (each.identity.uuid, each.identity.generation) == wanted]
+
+    async def _move(self, reception: Reception, place: Path) -> None:
+        async with self.site.catalog.begin() as tx:
+            await tx.receptions.move(reception.id, path=str(place))
+        log.info(
+            "Found drive %s at %s",
+            reception.drive,
+            place,
+            extra={"event": "drive-found", "reception": reception.uuid},
+        )
 
     def _forget(self, id_: ReceptionId) -> None:
         lane = self._lanes.pop(id_, None)
@@ -201,7 +228,8 @@ class Receive(Task[Copying, Copied]):
         async with self.site.catalog.begin(opens_names=True) as tx:
             admission = await receiving.admit(tx, reception, entries, rooms=rooms)
             if admission.entries:
-                await self._went_on(tx, reception, lane)
+                await self._went_on(tx, reception)
+        guard.step("row written")
         self.site.bells.ring("deliver")
         if not admission.entries and admission.shortage is not None:
             raise admission.shortage
@@ -237,6 +265,7 @@ class Receive(Task[Copying, Copied]):
                     bad.append((transfer, poured.damage.value, _told(poured)))
                 else:
                     obstacle = poured
+        guard.step("copied but not recorded")
         return Copied(whole=whole, bad=bad, obstacle=obstacle)
 
     async def _pour(self, name: StoreName, transfers: Sequence[Incoming], lane: _Lane) -> Sequence[Poured]:
@@ -257,7 +286,7 @@ class Receive(Task[Copying, Copied]):
         bad = [_bad(each, code, why) for each, code, why in result.bad if each.id in failed]
         await receiving.tell_bad(tx, plan.reception, bad)
         if result.whole or result.bad:
-            await self._went_on(tx, plan.reception, self._lanes[plan.reception.id])
+            await self._went_on(tx, plan.reception)
 
     async def carry_out(self, plan: Copying) -> Copied:
         """Act and record; then wake ingest, and clear what is bad."""
@@ -275,21 +304,26 @@ class Receive(Task[Copying, Copied]):
         """Nothing is claimed here: each lane has a reception, and is the only one that reads it."""
         return None
 
-    async def _went_on(self, tx: Transaction, reception: Reception, lane: _Lane) -> None:
-        await tx.receptions.went_on(reception.id, path=str(lane.case.path))
+    async def _went_on(self, tx: Transaction, reception: Reception) -> None:
+        await tx.receptions.went_on(reception.id)
         if reception.reason is not None:
             await tx.alerts.acknowledge([receiving.waits_cause(reception)])
 
-    async def _wait(self, reception: Reception, lane: _Lane, error: LibrarianError) -> None:
+    async def _wait(self, reception: Reception, lane: _Lane, error: LibrarianError, *, is_absent: bool = False) -> None:
         lane.failures += 1
         lane.case.look_anew(lane.case.path)
-        delay = min(retry_delay(lane.failures), LONGEST_WAIT)
-        log.warning(
-            "Cannot go on with drive %s: %s", reception.drive, error, extra={"event": "drive-waits", "code": error.code}
-        )
+        # One that hangs is not asked so often: each time may cost a thread.
+        is_absent = is_absent and lane.case.lane.silence is None
+        delay = SEEK_EVERY if is_absent else min(retry_delay(lane.failures), LONGEST_WAIT)
         async with self.site.catalog.begin() as tx:
             await tx.receptions.wait(reception.id, reason=error.message, until=utc_now() + delay)
             if error.message != reception.reason:
+                log.warning(
+                    "Cannot go on with drive %s: %s",
+                    reception.drive,
+                    error,
+                    extra={"event": "drive-waits", "code": error.code},
+                )
                 await tx.alerts.raise_alert(
                     receiving.waits_cause(reception),
                     message=f"Receiving the drive {reception.drive} of {reception.origin} waits: {error.message}",
@@ -311,6 +345,7 @@ class Receive(Task[Copying, Copied]):
                         )
                     ]
                 )
+        guard.step("drive read")
         log.info("Read drive %s", reception.drive, extra={"event": "drive-read", "reception": reception.uuid})
         return True
 
