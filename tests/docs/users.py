@@ -1,6 +1,8 @@
 """People who type what the pages say, with an empty home and real servers."""
 
+import contextlib
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from librarian.admin.commands import main
+from tests.commands import Outcome, run_command
 
 PORT = "127.0.0.1:21108"
 #: When a test stops hoping; nothing waits for this to pass.
@@ -50,6 +55,16 @@ class User:
         assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
         return done.stdout
 
+    def orders(self, text: str) -> list[Outcome]:
+        """What the admin commands in *text* say one after the other, run within this process."""
+        said = []
+        for line in text.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            assert words[:3] == ["python", "-m", "librarian.admin"], line
+            with contextlib.chdir(self.home):
+                said.append(run_command(main, *words[3:], environment=self.environment))
+        return said
+
     def starts(self, command: str) -> None:
         """Leave *command* running, and wait until it says that it serves."""
         self.server = subprocess.Popen(
@@ -89,22 +104,22 @@ def run_again(user: User) -> None:
 
 
 @contextmanager
-def two_sites(folder: Path) -> Iterator[dict[str, User]]:
-    """The two sites of the how-to pages, each on its machine below *folder*, served with settings of its own."""
+def two_sites(folder: Path, *, nersc: str = "") -> Iterator[dict[str, User]]:
+    """The two sites of the how-to pages, each on its machine below *folder*; *nersc*: more settings of that one."""
     with ExitStack() as stack:
         users = {}
-        for name in ("chajnantor", "nersc"):
-            users[name] = stack.enter_context(a_site(folder, name))
+        for name, settings in (("chajnantor", ""), ("nersc", nersc)):
+            users[name] = stack.enter_context(a_site(folder, name, settings))
         yield users
 
 
 @contextmanager
-def a_site(folder: Path, name: str) -> Iterator[User]:
-    """A site called *name* with one store, whose server runs."""
+def a_site(folder: Path, name: str, settings: str = "") -> Iterator[User]:
+    """A site called *name* with one store and these *settings*, whose server runs."""
     home = folder / name
     home.mkdir()
     (home / "site.toml").write_text(
-        f'name = "{name}"\nstate = "{home}/state"\n[[stores]]\nname = "fast"\n'
+        f'name = "{name}"\nstate = "{home}/state"\n{settings}[[stores]]\nname = "fast"\n'
         f'root = "{home}/store"\nstaging = "{home}/staging"\n'
     )
     user = User(home, more={"LIBRARIAN_CONFIG": str(home / "site.toml")})
