@@ -98,7 +98,8 @@ async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRe
         whose = next((f"the drive '{each.name}'" for each in known.values() if each.uuid == stands), None)
         raise Conflict(
             f"'{wanted.path}' is {whose or 'a drive or store of another librarian'}",
-            remedy="Use another drive, or see 'drive init --reuse' for one of ours that was released.",
+            remedy="One of ours that was released begins anew with 'drive init --reuse'. Any other drive: format it, "
+            "if nobody needs what is on it.",
         )
     if drive is not None:
         if stands is None and drive.generation > 0:

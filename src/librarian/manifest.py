@@ -250,7 +250,7 @@ def _read_head(file: BinaryIO, path: Path) -> Head:
         raise _damaged(path, 1, "truncated", "it is empty")
     try:
         version = json.loads(text)["librarian_manifest"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, 1, "malformed", "it does not begin as a manifest does") from error
     if version != VERSION:
         raise ProtocolMismatch(

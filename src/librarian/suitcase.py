@@ -77,10 +77,10 @@ class Suitcase:
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise _away(self._name, self.path, error.strerror or str(error)) from error
+            raise self._away(error.strerror or str(error)) from error
         try:
             if head is not None and not _is_of(head, identity.read(fd, self._name)):
-                raise _away(self._name, self.path, "what is there is not that drive")
+                raise self._away("what is there is not that drive")
             yield fd
         finally:
             os.close(fd)
@@ -115,7 +115,7 @@ class Suitcase:
         if self._manifest is None:
             read = (await self.open()).manifest
             if self._head is not None and read.head != self._head:
-                raise _away(self._name, self.path, "its manifest is not the one that is being received")
+                raise self._away("its manifest is not the one that is being received")
             self._manifest = read
         found = self._manifest
 
@@ -138,9 +138,21 @@ class Suitcase:
             # It did not answer before: each try may cost a thread, and there are few.
             answer = await self.lane.run_probe(look)
         except OSError as error:
-            raise _away(self._name, self.path, error.strerror or str(error)) from error
+            raise self._away(error.strerror or str(error)) from error
         self.lane.forgive()
         return answer
+
+    def _away(self, why: str) -> StoreUnavailable:
+        if self._head is None:
+            return StoreUnavailable(
+                f"the drive cannot be read at '{self.path}': {why}",
+                remedy="Mount it, and give the folder where it is mounted on the server's machine.",
+            )
+        return StoreUnavailable(
+            f"the drive {self._name} cannot be read at '{self.path}': {why}",
+            remedy="Plug it in, anywhere: receiving goes on by itself. A folder that was moved needs 'drive receive' "
+            "anew.",
+        )
 
 
 def _portion(entries: Iterator[Entry], trip: Trip) -> Iterator[Entry]:
@@ -168,13 +180,6 @@ def _other_drive(head: Head, found: identity.Identity | None, path: Path) -> Con
     return Conflict(
         f"the drive at '{path}' {what}",
         remedy="Plug in the drive that was sealed: a copy of its files is not taken for it.",
-    )
-
-
-def _away(name: StoreName, path: Path, why: str) -> StoreUnavailable:
-    return StoreUnavailable(
-        f"the drive {name} cannot be read at '{path}': {why}",
-        remedy="Plug it in, anywhere: receiving goes on by itself. A folder that was moved needs 'drive receive' anew.",
     )
 
 

@@ -281,10 +281,12 @@ async def test_a_store_ahead_of_its_catalog_means_a_restored_backup(tmp_path, ne
     assert store.problem is None
 
 
-async def test_an_identity_that_says_nothing_is_refused(tmp_path, new_store):
+@pytest.mark.parametrize("generation", ["null", "-1", "1e999", "9" * 99, "9" * 4_000, "[" * 4_000])
+async def test_an_identity_that_says_nothing_is_refused(tmp_path, new_store, generation):
     store = new_store()
     uuid = await store.open(expected_uuid=None, generation=1)
-    (tmp_path / "root" / ".librarian-store").write_text("{}")
+    said = f'{{"version": 1, "uuid": "{uuid}", "generation": {generation}}}'
+    (tmp_path / "root" / ".librarian-store").write_text(said)
 
     with pytest.raises(StoreUnavailable):
         await store.open(expected_uuid=uuid, generation=1)

@@ -246,7 +246,7 @@ async def test_a_place_that_holds_anything_becomes_no_drive(site, disks, tmp_pat
     (media / found).parent.mkdir(parents=True, exist_ok=True)
     (media / found).touch()
 
-    with pytest.raises(StoreUnavailable, match="not empty"):
+    with pytest.raises(Conflict, match="not empty"):
         await make(site, media)
 
     assert (media / found).exists()
@@ -328,6 +328,18 @@ async def test_a_drive_does_not_lie_in_a_store(site):
 
     with pytest.raises(Conflict, match="lie in each other"):
         await make(site, store.root / "drive", is_folder=True)
+
+
+async def test_a_drive_does_not_lie_in_a_drive(site, tmp_path):
+    inner = tmp_path / "media" / "2026"
+    (tmp_path / "media").mkdir()
+    await make(site, tmp_path / "media", is_folder=True)
+    inner.mkdir()
+
+    with pytest.raises(Conflict, match="lies in the drive or store at"):
+        await make(site, inner, name=StoreName("A08"), is_folder=True)
+
+    assert list(inner.iterdir()) == []
 
 
 async def test_nothing_is_loaded_onto_a_drive_that_the_catalog_does_not_know_to_be_sealed(site, disks, tmp_path):

@@ -121,6 +121,8 @@ async def received(
 ) -> None:
     """List the drives of other sites that were received here; of one, each entry that could not be taken.
 
+    With --json the first line is the drive, and each other one an entry.
+
     Example: python -m librarian.admin drive received A07
     """
     terminal = Terminal(is_json=as_json)
@@ -130,8 +132,7 @@ async def received(
             return
         found = await client.request("GET", f"/receptions/{which}", answer=ReceptionDescription)
         bad = await _bad_of(client, found.uuid)
-    if not as_json:
-        terminal.line(_story(found))
+    terminal.one(found, text=_story(found))
     columns = [Column(title="name"), Column(title="code"), Column(title="reason")]
     terminal.table(columns, [((each.name, each.code, each.reason), each) for each in bad])
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from librarian import mounts
-from librarian.errors import StoreUnavailable
+from librarian.errors import Conflict, StoreUnavailable
 from librarian.names import PART_BYTES, StoreName
 from librarian.stores import identity, parts, places
 
@@ -49,8 +49,10 @@ def examine(root: Path, name: StoreName) -> Findings:
 
     Raises
     ------
+    Conflict
+        It holds what is not ours, or lies in another drive or store.
     StoreUnavailable
-        It cannot be opened or written, or holds what is not ours.
+        It cannot be opened or written.
     OSError
     """
     try:
@@ -62,7 +64,8 @@ def examine(root: Path, name: StoreName) -> Findings:
     try:
         known = identity.read(fd, name)
         if known is None:
-            identity.require_empty(fd, name)
+            _require_own_place(root)
+            _require_empty(root, fd)
         status = os.fstatvfs(fd)
         mount, top = mounts.mount_of(root), mounts.mount_at(root)
         return Findings(
@@ -135,6 +138,25 @@ def open_drive(root: Path, uuid: str) -> tuple[int, Identity]:
         os.close(fd)
         raise
     return fd, known
+
+
+def _require_empty(root: Path, fd: int) -> None:
+    stray = identity.stray_in(fd)
+    if stray is not None:
+        raise Conflict(
+            f"'{root}' is not empty: it holds {stray!r}",
+            remedy="Nothing there was touched. If it is the right drive and nobody needs what is on it, format it.",
+        )
+
+
+def _require_own_place(root: Path) -> None:
+    """What is loaded onto the outer one could else get the names of what stands in the inner one."""
+    for above in root.resolve().parents:
+        if os.path.lexists(above / places.IDENTITY):
+            raise Conflict(
+                f"'{root}' lies in the drive or store at '{above}'",
+                remedy="Give the drive a place of its own, which is in no other.",
+            )
 
 
 def _has(fd: int, name: str) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _VERSION: Final = 1
 #: A file that is longer was not written by librarian.
 _BYTES_AT_MOST: Final = 4096
+#: The highest generation: far above what any catalog reaches, and within what it can hold.
+_LATEST: Final = 2**62
 #: What a fresh file system brings along.
 _FRESH: Final = frozenset({LOST_AND_FOUND})
 
@@ -55,8 +57,11 @@ def read(root_fd: int, store: StoreName) -> Identity | None:
         known = json.loads(text)
         if known["version"] != _VERSION:
             raise ValueError(f"version {known['version']}")
-        return Identity(uuid=str(uuid.UUID(known["uuid"])), generation=int(known["generation"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        generation = int(known["generation"])
+        if not 0 <= generation <= _LATEST:
+            raise ValueError(f"generation {generation}")
+        return Identity(uuid=str(uuid.UUID(known["uuid"])), generation=generation)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreUnavailable(
             f"the identity file of store '{store}' cannot be read: {error}",
             remedy=f"Restore '{places.IDENTITY}' in its root from a backup, or use the version that wrote it.",
@@ -107,12 +112,18 @@ def check(found: Identity | None, *, expected_uuid: str, generation: int, store:
     return found
 
 
-def require_empty(root_fd: int, store: StoreName) -> None:
-    """Raise StoreUnavailable when the root holds anything but what a fresh file system or librarian put there."""
+def stray_in(root_fd: int) -> str | None:
+    """The name of anything at the top but what a fresh file system or librarian put there."""
     with os.scandir(root_fd) as entries:
-        for entry in entries:
-            if entry.name not in _FRESH and not entry.name.startswith(".librarian"):
-                raise StoreUnavailable(
-                    f"the root of the new store '{store}' is not empty: it holds {entry.name!r}",
-                    remedy="Give a new store an empty directory; upload what is already there.",
-                )
+        strays = (each.name for each in entries if not (each.name in _FRESH or each.name.startswith(".librarian")))
+        return next(strays, None)
+
+
+def require_empty(root_fd: int, store: StoreName) -> None:
+    """Raise StoreUnavailable when there is a stray at the top."""
+    stray = stray_in(root_fd)
+    if stray is not None:
+        raise StoreUnavailable(
+            f"the root of the new store '{store}' is not empty: it holds {stray!r}",
+            remedy="Give a new store an empty directory; upload what is already there.",
+        )
