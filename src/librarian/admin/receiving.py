@@ -46,6 +46,8 @@ async def receive(
     could not be taken, 2 when nothing is received.
 
     Example: python -m librarian.admin drive receive /media/a07
+
+    Example: python -m librarian.admin drive receive /media/a07 --trust YQML-MQU7-UG33-KMGM-FGGU-RTYT
     """
     body = checked(ReceiveDrive, path=str(path.absolute()), trust=trust, although_for=although_for)
     terminal = Terminal(is_json=as_json)

@@ -29,6 +29,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.progress import Progress as Bars
+from rich.table import Column as OneLine
 from rich.table import Table
 
 from librarian.cli import streams
@@ -152,8 +153,8 @@ def _bars(console: Console) -> Bars:
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        DownloadColumn(table_column=OneLine(no_wrap=True)),
+        TransferSpeedColumn(table_column=OneLine(no_wrap=True)),
         TimeRemainingColumn(),
         TextColumn("{task.fields[phase]}", markup=False),
         console=console,
