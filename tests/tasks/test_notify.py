@@ -137,7 +137,13 @@ def test_of_a_burst_the_kinds_are_counted():
     told = compose("chajnantor", [waiting(f"checksum:{number}") for number in range(500)] + [waiting("store:fast")])
 
     assert told.count("\n") == 11
-    assert told.endswith("• and 491 more: 490 of checksum, 1 of store; see 'python -m librarian.admin alert list'")
+    assert told.endswith("• and 491 more: 490 of checksum, 1 of store; see 'alert list' of 'python -m librarian.admin'")
+
+
+def test_many_things_that_happen_to_drives_are_to_be_seen_where_drives_are_listed():
+    told = compose("chajnantor", [waiting(f"drive:A{number:02}:sealed") for number in range(20)])
+
+    assert told.endswith("• and 10 more: 10 of drive; see 'alert list' and 'drive list' of 'python -m librarian.admin'")
 
 
 def test_what_was_reported_often_says_so():

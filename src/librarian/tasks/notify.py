@@ -117,7 +117,9 @@ def compose(site: str, waiting: Sequence[Notification]) -> str:
     rest = Counter(each.cause.partition(":")[0][:40] for each in waiting[ONE_BY_ONE:])
     if rest:
         kinds = ", ".join(f"{count:,} of {kind}" for kind, count in rest.most_common(10))
-        lines.append(f"• and {rest.total():,} more: {kinds}; see 'python -m librarian.admin alert list'")
+        # What happens to drives is no alert.
+        where = "'alert list' and 'drive list'" if "drive" in rest else "'alert list'"
+        lines.append(f"• and {rest.total():,} more: {kinds}; see {where} of 'python -m librarian.admin'")
     return "\n".join(lines)
 
 
