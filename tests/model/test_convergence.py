@@ -27,7 +27,7 @@ PLANS = {
     "ring": Plan(("a", "b", "c"), (("a", "b"), ("b", "c"), ("c", "a"))),
 }
 #: (examples, steps): what every run can afford, and what is worth a night.
-PROFILES = {"ci": (8, 12), "deep": (int(os.environ.get("LIBRARIAN_MODEL_EXAMPLES", "300")), 25)}
+PROFILES = {"ci": (6, 12), "deep": (int(os.environ.get("LIBRARIAN_MODEL_EXAMPLES", "300")), 25)}
 EXAMPLES, STEPS = PROFILES[os.environ.get("LIBRARIAN_MODEL", "ci")]
 #: Making a failure small takes minutes: that is for whoever looks into it.
 PHASES = (Phase.generate, Phase.shrink) if "LIBRARIAN_MODEL_SHRINK" in os.environ else (Phase.generate,)
@@ -67,20 +67,43 @@ class Lot:
 
 
 GOOD = Lot()
-_CRASHES = [
-    *(Lot(part=part) for part in (Part.PLAN_AND_CRASH, Part.ACT_AND_CRASH)),
-    *(Lot(trap=("here", steps)) for steps in range(4)),
-]
-_CRASHES_THERE = [Lot(trap=("there", steps)) for steps in range(3)]
-_SPEAKING = [Lot(fate=fate) for fate in Fate]
+_CRASHES = [Lot(part=Part.PLAN_AND_CRASH), Lot(part=Part.ACT_AND_CRASH), *(Lot(trap=("here", n)) for n in (0, 2))]
+_BOTH = [*_CRASHES, *(Lot(trap=("there", n)) for n in (0, 1))]
 #: What may go wrong with a round of each task; while all is calm, sites crash and nothing else.
-CALM = {task: [*_CRASHES, *_CRASHES_THERE] for task in ("send", "deliver", "reconcile")}
-ROUGH = {task: [*lots, *_SPEAKING, Lot(part=Part.PLAN), Lot(part=Part.ACT)] for task, lots in CALM.items()}
-ROUGH["poll"] = [*_CRASHES, *(Lot(luck=luck) for luck in Luck), Lot(part=Part.ACT)]
+CALM = {"send": _BOTH, "deliver": _BOTH, "reconcile": _BOTH}
+_FATES = [Lot(fate=fate) for fate in (*Fate, Fate.DELAYED, Fate.ECHOED)]
+_SPEAKING = [*_BOTH, *_FATES, Lot(part=Part.PLAN), Lot(part=Part.ACT)]
+ROUGH = {
+    "send": _SPEAKING,
+    "deliver": _SPEAKING,
+    "reconcile": _SPEAKING,
+    "poll": [*_CRASHES, *(Lot(luck=luck) for luck in Luck), Lot(luck=Luck.SPOILS), Lot(part=Part.ACT)],
+}
 
 number = st.integers(0, 999)
 #: Rounds of work: which of those that there are, and whether and in which way they go wrong.
 works = st.lists(st.tuples(number, st.sampled_from((True, True, False)), number), min_size=2, max_size=8)
+
+
+#: What happens between rounds of work, to which site or copy, and how; uploads are the most of it.
+events = st.one_of(
+    *(
+        st.tuples(st.just(kind), number, st.tuples(*details))
+        for kind, *details in (
+            ("nothing",),
+            ("upload", st.sampled_from(NAMES), st.sampled_from(CONTENTS)),
+            ("upload", st.sampled_from(NAMES), st.sampled_from(CONTENTS)),
+            ("damage", st.booleans(), st.integers(0, 3)),
+            ("damage", st.booleans(), st.integers(0, 3)),
+            ("late_letters",),
+            ("restore", st.booleans()),
+            ("switch", st.booleans()),
+            ("cancel",),
+            ("time_passes", st.sampled_from(SPANS)),
+        )
+    )
+)
+CALM_EVENTS = ("nothing", "upload", "time_passes")
 
 
 class Sites(RuleBasedStateMachine):
@@ -117,15 +140,24 @@ class Sites(RuleBasedStateMachine):
 
     async def work(self, works):
         for pick, goes_well, which in works:
-            place = await self.one_of(pick)
-            jobs = await place.jobs()
-            if jobs:
-                task, lane = jobs[pick // 3 % len(jobs)]
-                lots = (CALM if self.is_calm else ROUGH).get(task, _CRASHES)
-                lot = GOOD if goes_well else lots[which % len(lots)]
-                note(f"{place.name} {task} {lane}: {lot}")
-                await self.round(place, task, lane, lot)
-                self.world.faults_stop()
+            place, jobs = await self.who_works(pick)
+            if not jobs:
+                await self._upload(pick, NAMES[which % len(NAMES)], CONTENTS[which // 7 % len(CONTENTS)])
+                continue
+            task, lane = jobs[pick // 3 % len(jobs)]
+            lots = (CALM if self.is_calm else ROUGH).get(task, _CRASHES)
+            lot = GOOD if goes_well else lots[which % len(lots)]
+            note(f"{place.name} {task} {lane}: {lot}")
+            await self.round(place, task, lane, lot)
+            self.world.faults_stop()
+
+    async def who_works(self, pick):
+        """A site that has something to do, and what; any, if none has."""
+        for turn in range(len(self.world.places)):
+            place = await self.one_of(pick + turn)
+            if jobs := await place.jobs():
+                break
+        return place, jobs
 
     async def round(self, place, task, lane, lot):
         place.engine.luck.append(lot.luck)
@@ -141,9 +173,15 @@ class Sites(RuleBasedStateMachine):
         if lot.part in (Part.PLAN_AND_CRASH, Part.ACT_AND_CRASH):
             await place.drop()
 
-    @rule(which=number, name=st.sampled_from(NAMES), content=st.sampled_from(CONTENTS), works=works)
-    def upload(self, which, name, content, works):
-        self.run(self._upload(which, name, content), self.work(works))
+    @rule(event=events, works=works)
+    def go_on(self, event, works):
+        kind, which, details = event
+        if kind in CALM_EVENTS or not self.is_calm:
+            self.run(getattr(self, f"_{kind}")(which, *details))
+        self.run(self.work(works))
+
+    async def _nothing(self, which):
+        """Work goes on."""
 
     async def _upload(self, which, name, content):
         place = await self.one_of(which)
@@ -153,23 +191,7 @@ class Sites(RuleBasedStateMachine):
         await self.world.upload(place.name, name, content)
         await place.work("ingest", "")
 
-    @rule(works=works)
-    def go_on(self, works):
-        self.run(self.work(works))
-
-    def rough(self, trouble, works):
-        """What is not for calm stories, and work."""
-        if self.is_calm:
-            trouble.close()
-            self.run(self.work(works))
-        else:
-            self.run(trouble, self.work(works))
-
-    @rule(which=number, spoils=st.booleans(), news=st.integers(0, 3), works=works)
-    def damage(self, which, spoils, news, works):
-        self.rough(self._damage(which, spoils=spoils, news=news), works)
-
-    async def _damage(self, which, *, spoils, news):
+    async def _damage(self, which, spoils, news):
         """A copy is damaged; how far the news of it go at once, and whether others come late just then."""
         place = await self.one_of(which)
         note(f"{place.name} is damaged, {news}")
@@ -182,23 +204,15 @@ class Sites(RuleBasedStateMachine):
         if news > 2:
             await self._late_letters(len(self.world.post.delayed))
 
-    @rule(most=st.integers(1, 3), works=works)
-    def late_letters(self, most, works):
-        self.rough(self._late_letters(most), works)
-
-    async def _late_letters(self, most):
-        for _ in range(min(most, len(self.world.post.delayed))):
+    async def _late_letters(self, which):
+        for _ in range(min(which, len(self.world.post.delayed))):
             letter = self.world.post.delayed.pop()
             note(f"late: {letter}")
             # Nobody waits for the answer any more, or for a refusal.
             with contextlib.suppress(LibrarianError):
                 await self.world.post.hand_over(letter)
 
-    @rule(which=number, is_backed_up=st.booleans(), works=works)
-    def restore(self, which, is_backed_up, works):
-        self.rough(self._restore(which, is_backed_up=is_backed_up), works)
-
-    async def _restore(self, which, *, is_backed_up):
+    async def _restore(self, which, is_backed_up):
         place = await self.one_of(which)
         note(f"{place.name} is {'backed up' if is_backed_up else 'restored'}")
         if is_backed_up:
@@ -206,29 +220,19 @@ class Sites(RuleBasedStateMachine):
         else:
             await self.world.restore(place.name, which // 3)
 
-    @rule(which=number, is_enabled=st.booleans(), works=works)
-    def switch(self, which, is_enabled, works):
-        self.rough(self._switch(which, is_enabled=is_enabled), works)
-
-    async def _switch(self, which, *, is_enabled):
+    async def _switch(self, which, is_enabled):
         place = await self.one_of(which)
         peers = await place.peers()
         await place.enable(peers[which // 3 % len(peers)], is_enabled=is_enabled)
-
-    @rule(which=number, works=works)
-    def cancel(self, which, works):
-        self.rough(self._cancel(which), works)
 
     async def _cancel(self, which):
         place = await self.one_of(which)
         note(f"{place.name} cancels")
         await place.cancel(which // 3)
 
-    @rule(span=st.sampled_from(SPANS), works=works)
-    def time_passes(self, span, works):
-        note(f"time passes: {span}")
-        self.world.move_clock(span)
-        self.run(self.work(works))
+    async def _time_passes(self, which, span):
+        # Too short, while all is calm, for anybody to ask why something does not move.
+        self.world.move_clock(SPANS[0] if self.is_calm else span)
 
     @invariant()
     def all_is_well(self):

@@ -16,6 +16,25 @@ async def world(sqlite_url, tmp_path):
     await world.close()
 
 
+async def test_what_has_no_source_any_more_is_not_taken_up_again_and_again(world):
+    sender, receiver = world.places.values()
+    sender.engine.luck.append(Luck.FAILS_ONE)
+    await world.upload("a", "name", b"truth")
+    for task, lane in (("ingest", ""), ("send", "b"), ("submit", "b"), ("submit", "b")):
+        await sender.work(task, lane)
+    await sender.work("poll", "")
+    await world.damage("a", 0, spoils=False)
+    await sender.work("reread", "")
+    world.move_clock(ROUND)
+    await sender.work("send", "b")
+
+    await sender.work("reconcile", "b")
+
+    (due,) = sender.ledger().dues
+    assert due["state"] == "blocked"
+    assert receiver.ledger().ask("SELECT state FROM incoming_transfers") == [{"state": "initiated"}]
+
+
 async def test_what_failed_there_counts_with_its_reason_although_the_notice_is_late(world):
     sender, receiver = world.places.values()
     sender.engine.luck.append(Luck.SPOILS)

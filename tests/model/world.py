@@ -219,13 +219,21 @@ class World:
         """Why the sites do not agree yet; nothing when they do."""
         try:
             for ledger in self.ledgers.values():
-                ledger.check_quiet()
-                assert not ledger.staged(), f"{ledger.name}: strangers are left in staging"
+                ledger.check_quiet(self._stuck_on_way_to(ledger.name))
             for sender, receiver in self.plan.rules:
                 self._check_copies(sender, receiver)
         except AssertionError as error:
             return str(error)
         return ""
+
+    def _stuck_on_way_to(self, receiver: str) -> set[tuple[str, str]]:
+        """(sender, name) of what *receiver* was promised, and no good copy of is left."""
+        return {
+            (name, due["name"])
+            for name, ledger in self.ledgers.items()
+            for due in ledger.dues
+            if due["peer"] == receiver and due["state"] == "blocked"
+        }
 
     def _check_copies(self, sender: str, receiver: str) -> None:
         ours, theirs = self.ledgers[sender], self.ledgers[receiver]
@@ -247,7 +255,7 @@ class World:
         """Whether something else stands where *name* would: as a file of the catalog, or on the disk."""
         root = self.places[receiver].folder / "fast"
         names = {
-            *self.ledgers[receiver].present,
+            *(row["name"] for row in self.ledgers[receiver].ask("SELECT name FROM files")),
             *(str(p.relative_to(root)) for p in self.published if root in p.parents),
         }
         return any(name == other or name.startswith(f"{other}/") or other.startswith(f"{name}/") for other in names)

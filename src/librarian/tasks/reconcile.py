@@ -19,12 +19,12 @@ from librarian.timing import utc_now
 from librarian.wire.clones import AskStates, CloneStates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from datetime import datetime
 
     from librarian.catalog.records import Incoming, Outgoing, Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import PeerId
+    from librarian.names import FileId, PeerId
     from librarian.policies import ClonePolicy
     from librarian.site import Site
 
@@ -76,8 +76,11 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         """Settle each; see ``states.settle``."""
         theirs = {state.uuid: state.state for state in result.offered}
         out: defaultdict[Settlement, list[Outgoing]] = defaultdict(list)
-        for transfer in await self._without_unowed(tx, plan, theirs):
-            out[_settle_out(transfer, theirs.get(transfer.uuid))].append(transfer)
+        dues = await tx.copies_due.of_files([t.file_id for t in plan.outgoing])
+        owed = {due.file_id: due.state for due in dues if due.peer == plan.peer.name and due.way is RuleWay.NETWORK}
+        for transfer in await self._without_unowed(tx, plan, theirs, owed=owed):
+            is_blocked = owed.get(transfer.file_id) is DueState.BLOCKED
+            out[_settle_out(transfer, theirs.get(transfer.uuid), is_blocked=is_blocked)].append(transfer)
         await self._refused(tx, plan, result, out)
         await self._settle_out(tx, plan.peer, out)
         theirs = {state.uuid: state.state for state in result.taken}
@@ -92,11 +95,9 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
             self.site.bells.ring(bell)
 
     async def _without_unowed(
-        self, tx: Transaction, plan: Doubts, theirs: Mapping[str, TransferState]
+        self, tx: Transaction, plan: Doubts, theirs: Mapping[str, TransferState], *, owed: Container[FileId]
     ) -> list[Outgoing]:
         """The transfers in doubt, but those that no engine works on and no rule asks for any more: these end."""
-        dues = await tx.copies_due.of_files([t.file_id for t in plan.outgoing])
-        owed = {due.file_id for due in dues if due.peer == plan.peer.name and due.way is RuleWay.NETWORK}
         unowed = {t.uuid: t for t in plan.outgoing if t.state is not TransferState.STAGED and t.file_id not in owed}
         why = "no rule asks for it any more"
         await tx.outgoing.end(
@@ -168,7 +169,10 @@ class Reconcile(LaneTask[Doubts, CloneStates]):
         )
 
 
-def _settle_out(transfer: Outgoing, theirs: TransferState | None) -> Settlement:
+def _settle_out(transfer: Outgoing, theirs: TransferState | None, *, is_blocked: bool) -> Settlement:
+    if is_blocked and transfer.state in OPEN and theirs not in (TransferState.FAILED, TransferState.CANCELLED):
+        # There is nothing to send. It goes on by itself once a good copy is here again.
+        return Settlement.WAIT
     settlement = settle(transfer.state, theirs, Way.OUT)
     # Bytes may come, think both sites; but what is asked about has no engine that would bring them.
     is_stuck = settlement is Settlement.WAIT and transfer.state is TransferState.ONGOING and theirs in OPEN
