@@ -23,7 +23,7 @@ async def test_what_has_no_source_any_more_is_not_taken_up_again_and_again(world
     for task, lane in (("ingest", ""), ("send", "b"), ("submit", "b"), ("submit", "b")):
         await sender.work(task, lane)
     await sender.work("poll", "")
-    await world.damage("a", 0, spoils=False)
+    await world.damage(0, spoils=False)
     await sender.work("reread", "")
     world.move_clock(ROUND)
     await sender.work("send", "b")

@@ -107,16 +107,18 @@ class World:
         # What was seen before is seen again.
         await place.doubt(file for site, file in self.damaged if site == name)
 
-    async def damage(self, name: str, which: int, *, spoils: bool) -> None:
-        """One of the copies of the site is not what it was, and somebody has seen that."""
-        place = self.places[name]
-        present = sorted(file for file in self.ledgers[name].present if (name, file) not in self.damaged)
-        if present:
-            file = present[which % len(present)]
-            self.damaged.add((name, file))
-            self.shaken.add((name, file))
-            await place.damage(file, spoils=spoils)
-            await place.doubt([file])
+    async def damage(self, which: int, *, spoils: bool) -> Place | None:
+        """One of all copies at sites that are up is not what it was, and somebody has seen that: the site, if any."""
+        up = [name for name, place in self.places.items() if place.site is not None]
+        copies = sorted({(name, file) for name in up for file in self.ledgers[name].present} - self.damaged)
+        if not copies:
+            return None
+        name, file = copies[which % len(copies)]
+        self.damaged.add((name, file))
+        self.shaken.add((name, file))
+        await self.places[name].damage(file, spoils=spoils)
+        await self.places[name].doubt([file])
+        return self.places[name]
 
     def move_clock(self, span: timedelta) -> None:
         self.time.shift(span)
