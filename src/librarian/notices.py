@@ -290,7 +290,7 @@ async def _gone(tx: Transaction, peer: Peer, heard: Sequence[tuple[Notice, File]
             for notice, file in heard
         ]
     )
-    lost = [(notice, file) for notice, file in heard if notice.code != "withdrawn"]
+    lost = [(notice, file) for notice, file in heard if notice.code != replication.WITHDRAWN]
     await replication.owe_again(tx, [file for _, file in lost], peer=peer.id)
     losses = [
         outcomes.Failed(

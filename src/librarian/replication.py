@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: The code of ``gone`` that says nothing but that.
 LOST: Final = "lost"
+#: The code of ``gone`` that says that the copy was given up on purpose: nobody owes us another.
+WITHDRAWN: Final = "withdrawn"
 _TOLD_BEFORE: Final = "it was lost, and told of before"
 
 

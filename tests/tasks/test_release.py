@@ -1,8 +1,10 @@
 """The end of a drive's journey: released, lost, wiped for its next round; nothing is lost that nobody gave up."""
 
+import json
+
 import pytest
 
-from librarian import manifest, releasing
+from librarian import manifest, releasing, replication
 from librarian.catalog.remote_instances import Attestation
 from librarian.errors import Conflict, StoreUnavailable, WrongState
 from librarian.names import FileName
@@ -11,7 +13,7 @@ from librarian.stores import examining
 from librarian.stores.identity import Identity
 from librarian.tasks.clear import Clear
 from librarian.tasks.wipe import Wipe
-from librarian.timing import plenty_of_time
+from librarian.timing import plenty_of_time, utc_now
 from tests.carrying import (
     A07,
     CONTENTS,
@@ -84,6 +86,32 @@ async def test_a_drive_whose_peer_holds_everything_is_released(sealed, media):
     assert await held(sealed) == 0
     assert A07 not in sealed.stores
     assert (media / "top").exists()
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [("release", "withdrawn"), ("lose", "missing"), ("release beside another copy", None)]
+)
+async def test_who_was_told_of_a_copy_hears_when_the_last_one_was_on_a_drive_that_is_gone(sealed, end, code):
+    await confirm(sealed, *CONTENTS)
+    async with sealed.catalog.begin() as tx:
+        peer = await tx.peers.get(NERSC)
+        (file,) = (await tx.files.named([FileName("top")])).values()
+        await replication.tell_held(tx, [replication.held_note(peer.id, file)])
+        (held,) = await tx.outbox.waiting(peer.id, now=utc_now(), limit=10)
+        await tx.outbox.acknowledge([held.id])
+    if end.endswith("copy"):
+        await lay(sealed, sealed.stores.lookup("fast").root, store="fast", is_known=True)
+
+    if end == "lose":
+        await releasing.lose(sealed, A07, who="ana")
+    else:
+        await releasing.release(sealed, A07, lose=0, who="ana")
+    await clear(sealed)
+    await clear(sealed)
+
+    async with sealed.catalog.read() as tx:
+        told = [note for note in await tx.outbox.waiting(peer.id, now=utc_now(), limit=10) if note.state == "gone"]
+    assert [(note.subject, json.loads(note.body)["code"]) for note in told] == ([] if code is None else [("top", code)])
 
 
 async def test_what_is_not_confirmed_is_named_and_keeps_the_drive(sealed):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import aliased
 from librarian.catalog import rows
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
+from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
 from librarian.states import OUTGOING_MOVES, Intent, Presence, TransferState, sources_of
 from librarian.timing import utc_now
@@ -42,23 +43,23 @@ class Stakes:
 
 @dataclass(frozen=True, kw_only=True)
 class Resting:
-    """A copy on a drive; ``is_last``: no other copy is at this site."""
+    """A copy on a drive."""
 
     file_id: FileId
     name: FileName
     size: int
-    is_last: bool
+    checksum: Checksum
 
 
 def _rests_on(drive: DriveRecord) -> tuple[ColumnElement[bool], ...]:
     return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_(_MAY_BE_GOOD))
 
 
-def _is_elsewhere_here(*presences: Presence) -> ColumnElement[bool]:
+def _is_elsewhere_here() -> ColumnElement[bool]:
     return exists().where(
         _OTHER.file_id == InstanceRow.file_id,
         _OTHER.store_id != InstanceRow.store_id,
-        _OTHER.presence.in_(presences),
+        _OTHER.presence == Presence.PRESENT,
         _OTHER.intent == Intent.KEEP,
     )
 
@@ -74,7 +75,7 @@ class Clearing(Repository):
     async def stakes(self, drive: DriveRecord, *, peer: PeerId | None) -> Stakes:
         """What would be at stake if *drive* were wiped now; *peer* is the one that it was sealed for."""
         confirmed = _is_held_by(peer) if peer is not None else literal_column("1") == literal_column("0")
-        is_safe = or_(_is_elsewhere_here(Presence.PRESENT), _is_held_by(None))
+        is_safe = or_(_is_elsewhere_here(), _is_held_by(None))
         is_last = and_(~confirmed, ~is_safe)
         joined = select().select_from(InstanceRow).join(FileRow, FileRow.id == InstanceRow.file_id)
         sums = [
@@ -98,9 +99,8 @@ class Clearing(Repository):
 
     async def left_on(self, drive: DriveRecord, *, after: FileId, limit: int) -> tuple[Resting, ...]:
         """Copies on *drive*, by file, those after *after*."""
-        is_last = ~_is_elsewhere_here(*_MAY_BE_GOOD)
         found = await self._connection.execute(
-            select(InstanceRow.file_id, FileRow.name, FileRow.size, is_last.label("is_last"))
+            select(InstanceRow.file_id, FileRow.name, FileRow.size, FileRow.checksum)
             .join(FileRow, FileRow.id == InstanceRow.file_id)
             .where(*_rests_on(drive), InstanceRow.file_id > after)
             .order_by(InstanceRow.file_id)
@@ -108,7 +108,10 @@ class Clearing(Repository):
         )
         return tuple(
             Resting(
-                file_id=FileId(row.file_id), name=FileName.trusted(row.name), size=row.size, is_last=bool(row.is_last)
+                file_id=FileId(row.file_id),
+                name=FileName.trusted(row.name),
+                size=row.size,
+                checksum=Checksum.trusted(row.checksum),
             )
             for row in found
         )

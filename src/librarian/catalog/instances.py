@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import literal_column, select
+from sqlalchemy import exists, literal_column, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from librarian.catalog import rows
@@ -92,6 +92,21 @@ class Instances(Repository):
         for row in found:
             stores[FileId(row.file_id)] += (StoreName.trusted(row.name),)
         return stores
+
+    async def left_of(self, files: Sequence[FileId]) -> frozenset[FileId]:
+        """Those of *files* of which a copy is left that we keep, and that is good as far as anybody knows."""
+        if not files:
+            return frozenset()
+        asked = self._table("asked", file_id=rows.BIGINT)
+        may_do = exists().where(
+            InstanceRow.file_id == asked.c.file_id,
+            InstanceRow.presence.in_((Presence.PRESENT, Presence.SUSPECT)),
+            InstanceRow.intent == Intent.KEEP,
+        )
+        found = await self._connection.scalars(
+            select(asked.c.file_id).where(may_do), {"asked": rows.pack((file,) for file in files)}
+        )
+        return frozenset(FileId(file) for file in found)
 
     async def of_files(self, files: Sequence[FileId]) -> tuple[InstanceRecord, ...]:
         """Every copy of *files* that the catalog knows, lost ones included, by file and store."""

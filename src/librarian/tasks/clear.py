@@ -10,6 +10,7 @@ from librarian import guard, replication
 from librarian.catalog.records import Tally
 from librarian.names import FileId
 from librarian.releasing import CLEARED
+from librarian.replication import Assertion
 from librarian.states import DriveState, Presence
 from librarian.tasks.base import Cadence, Task
 
@@ -63,10 +64,10 @@ class Clear(Task[Portion, None]):
         return None
 
     async def carry_out(self, plan: Portion) -> None:
-        """Wake whoever sends and loads what is due again."""
+        """Wake whoever sends and loads what is due again, and tells of what is gone."""
         await super().carry_out(plan)
         guard.step("copies forgotten")
-        for bell in ("load", "send"):
+        for bell in ("load", "send", "deliver"):
             self.site.bells.ring(bell)
 
     async def act(self, plan: Portion) -> None:
@@ -78,14 +79,26 @@ class Clear(Task[Portion, None]):
         was_lost = drive.state is DriveState.LOST
         await tx.clearing.forget(drive, files, presence=Presence.MISSING if was_lost else Presence.REMOVED)
         code, reason = ("drive_lost", "lost") if was_lost else ("drive_released", "released")
-        await tx.clearing.call_off(drive, files, code=code, reason=f"the drive {drive.name} was {reason}")
+        why = f"the drive {drive.name} was {reason}"
+        await tx.clearing.call_off(drive, files, code=code, reason=why)
         if was_lost:
             await replication.copies_lost(tx, drive.name, plan.copies)
         else:
             # Given up on purpose: what a peer is to get is due again, what was to rest here is not.
             await tx.loading.unload(files)
-        gone, last = _total(plan.copies), _total([copy for copy in plan.copies if copy.is_last])
-        await tx.tallies.add_many({f"store:{drive.name}": gone, "held": last})
+        await tx.told.lock(files)
+        left = await tx.instances.left_of(files)
+        last = [copy for copy in plan.copies if copy.file_id not in left]
+        code = Presence.MISSING if was_lost else replication.WITHDRAWN
+        await replication.tell_gone(tx, {copy.file_id: _loss(copy, drive.name, code, why) for copy in last})
+        await tx.tallies.add_many({f"store:{drive.name}": _total(plan.copies), "held": _total(last)})
+
+
+def _loss(copy: Resting, store: StoreName, code: str, reason: str) -> Assertion:
+    """What peers hear that were told of *copy*, the last one here."""
+    return Assertion(
+        name=copy.name, size=copy.size, checksum=copy.checksum, store=store, code=code, reason=f"{reason}, with it"
+    )
 
 
 def _total(copies: Sequence[Resting]) -> Tally:

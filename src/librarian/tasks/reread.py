@@ -18,7 +18,7 @@ from librarian.errors import LibrarianError, NotFound, Unavailable
 from librarian.names import FileId, StoreId
 from librarian.outcomes import lost_cause, suspect_cause
 from librarian.replication import Assertion
-from librarian.states import Intent, Presence
+from librarian.states import Presence
 from librarian.stores.forgetting import forget
 from librarian.tasks.base import Cadence, Task
 from librarian.timing import utc_now
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-    from librarian.catalog.records import InstanceRecord
     from librarian.catalog.suspects import Suspect
     from librarian.catalog.transaction import Transaction
     from librarian.names import StoreName
@@ -115,7 +114,7 @@ class Reread(Task[tuple["Suspect", ...], Readings]):
             ]
         )
         await tx.told.lock([f.suspect.file_id for f in bad])
-        left = {copy.file_id for copy in await tx.instances.of_files([f.suspect.file_id for f in bad]) if _may_do(copy)}
+        left = await tx.instances.left_of([f.suspect.file_id for f in bad])
         await tx.tallies.add_many(_losses([f.suspect for f in bad], left))
         await replication.tell_gone(tx, {f.suspect.file_id: _loss(f) for f in bad if f.suspect.file_id not in left})
         by_store: defaultdict[StoreName, list[Suspect]] = defaultdict(list)
@@ -171,10 +170,6 @@ def _loss(finding: Finding) -> Assertion:
         code=finding.presence,
         reason=f"the last copy here was read again, and is {finding.presence}",
     )
-
-
-def _may_do(copy: InstanceRecord) -> bool:
-    return copy.presence in (Presence.PRESENT, Presence.SUSPECT) and copy.intent is Intent.KEEP
 
 
 def _losses(suspects: Sequence[Suspect], left: Collection[FileId]) -> dict[str, Tally]:
