@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Update
+    from sqlalchemy import ColumnElement, FromClause, Update
 
 _IS_STOPPED = rows.one_of(CopyDueRow.state, DueState.BLOCKED, DueState.QUARANTINED)
 # SQLite uses a partial index only where its condition is repeated.
@@ -77,7 +77,7 @@ class StoppedCopies(Repository):
             {"stopped": rows.pack((s.file_id, *rows.why(s.code, s.reason)) for s in stops)},
         )
         found = moved.all()
-        await self._move(((row.peer_id, row.size) for row in found), sign=1)
+        await self._move(((row.peer_id, 1, row.size) for row in found), sign=1)
         return frozenset(FileId(row.file_id) for row in found)
 
     async def retry(self, chosen: Selection) -> int:
@@ -85,16 +85,10 @@ class StoppedCopies(Repository):
 
         Returns how many. A repeat finds those alone that have stopped again.
         """
-        freed = await self._connection.execute(
-            _due_now(_IS_QUARANTINED, *self._among(chosen)).returning(CopyDueRow.peer_id, CopyDueRow.size),
-            _given(chosen),
-        )
-        found = freed.all()
-        await self._move(((row.peer_id, row.size) for row in found), sign=-1)
-        others = await self._connection.execute(
-            _due_now(_is_waiting(utc_now()), *self._among(chosen)).returning(CopyDueRow.file_id), _given(chosen)
-        )
-        return len(found) + len(others.all())
+        freed = await self._go_on(_IS_QUARANTINED, *self._among(chosen), given=_given(chosen))
+        await self._move(freed, sign=-1)
+        others = await self._go_on(_is_waiting(utc_now()), *self._among(chosen), given=_given(chosen))
+        return sum(files for _, files, _ in (*freed, *others))
 
     async def count(self, chosen: Selection) -> int:
         """How many copies ``retry`` would take up."""
@@ -121,8 +115,7 @@ class StoppedCopies(Repository):
             InstanceRow.presence == Presence.PRESENT,
             InstanceRow.intent == Intent.KEEP,
         )
-        moved = await self._connection.execute(_due_now(_IS_BLOCKED, has_source).returning(CopyDueRow.file_id))
-        return len(moved.all())
+        return sum(files for _, files, _ in await self._go_on(_IS_BLOCKED, has_source, given={}))
 
     async def page(
         self,
@@ -181,16 +174,32 @@ class StoppedCopies(Repository):
             among.append(CopyDueRow.peer_id == chosen.peer)
         return among
 
-    async def _move(self, moved: Iterable[tuple[int, int]], *, sign: int) -> None:
-        """Add (peer, bytes) of copies to what is in quarantine, and take them from what is due; or the reverse."""
+    async def _go_on(self, *conditions: ColumnElement[bool], given: dict[str, str]) -> list[tuple[int, int, int]]:
+        """Copies are due now, as if new; (peer, files, bytes) of them, as the database counts: they may be millions."""
+        if self._is_sqlite:
+            goes = select(CopyDueRow.peer_id, CopyDueRow.size).where(*conditions).subquery()
+            found = (await self._connection.execute(_by_peer(goes), given)).all()
+            await self._connection.execute(_due_now(*conditions), given)
+        else:
+            went = _due_now(*conditions).returning(CopyDueRow.peer_id, CopyDueRow.size).cte("went")
+            found = (await self._connection.execute(_by_peer(went), given)).all()
+        return [(row.peer_id, row.files, int(row.bytes)) for row in found]
+
+    async def _move(self, moved: Iterable[tuple[int, int, int]], *, sign: int) -> None:
+        """Add (peer, files, bytes) of copies to what is in quarantine, and take them from what is due; or reverse."""
         files: defaultdict[str, int] = defaultdict(int)
         size: defaultdict[str, int] = defaultdict(int)
-        for peer, each in moved:
+        for peer, count, each in moved:
             for subject, way in ((quarantined_subject(PeerId(peer)), sign), (due_subject(PeerId(peer)), -sign)):
-                files[subject] += way
+                files[subject] += way * count
                 size[subject] += way * each
         totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}
         await Tallies(self._connection, self._dialect).add_many(totals)
+
+
+def _by_peer(copies: FromClause) -> rows.Chosen:
+    files, size = func.count().label("files"), func.sum(copies.c.size).label("bytes")
+    return select(copies.c.peer_id, files, size).group_by(copies.c.peer_id)
 
 
 def _due_now(*conditions: ColumnElement[bool]) -> Update:
