@@ -148,6 +148,20 @@ async def test_a_drive_takes_all_that_fits_and_is_then_full(site, plugged):
     await assert_sound(site, "A07")
 
 
+async def test_what_is_larger_than_a_drive_makes_none_full(site, plugged):
+    await plugged("A07")
+    await hold(site, "small", os.urandom(1000))
+    await rule(site, "A07")
+    await load(site)
+    await hold(site, "vast", os.urandom(65 * MIB))
+    await rule(site, "A07", name="more")
+
+    await load(site)
+
+    assert (await record(site)).state is DriveState.LOADING
+    assert await alerts_of(site) == ["no-room:A07"]
+
+
 async def test_a_drive_is_full_when_the_part_is_in_use_that_was_asked_for(site, plugged):
     await plugged("A07", full_at=300)
     await hold(site, "a", os.urandom(20 * MIB))

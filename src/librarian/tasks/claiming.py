@@ -87,28 +87,30 @@ class Claimer:
     turns: int
     #: Something was settled: there may be more to claim.
     has_settled: bool = False
-    #: Stores on which nothing fits that is due.
-    cramped: set[StoreName] = field(default_factory=set)
+    #: Stores on which nothing fits that is due, and the least of that.
+    cramped: dict[StoreName, Loadable] = field(default_factory=dict)
 
     async def claim_for(self, target: Target) -> Lading | None:
         """Claim the next copies for *target*, of one rule; None when there are none that fit."""
         policies = {each.rule.id: (each.since, owing.policy_of(each.rule)) for each in self.waiting}
         rules = {each.rule.id: each.rule for each in self.waiting}
-        is_cramped = False
+        lacking: list[Loadable] = []
         for rule_id in planning.in_turn(policies, offers=self.turns):
             policy = policies[rule_id][1]
             if not owing.takes(policy, target.name) or not is_in_hours(policy, now=self.now):
                 continue
-            chosen, lacks_room = await self._choose(rules[rule_id], policy, target)
+            chosen, left = await self._choose(rules[rule_id], policy, target)
             if chosen:
                 return await self._open(chosen, target)
-            is_cramped = is_cramped or lacks_room
-        if is_cramped and not self.has_settled:
-            self.cramped.add(target.name)
+            lacking += left
+        if lacking and not self.has_settled:
+            self.cramped[target.name] = min(lacking, key=choosing.room_for)
         return None
 
-    async def _choose(self, rule: Rule, policy: RulePolicy, target: Target) -> tuple[list[tuple[Loadable, Go]], bool]:
-        """The copies for *target* with their sources, and whether for want of room there are none."""
+    async def _choose(
+        self, rule: Rule, policy: RulePolicy, target: Target
+    ) -> tuple[list[tuple[Loadable, Go]], Sequence[Loadable]]:
+        """The copies for *target* with their sources; and where there are none, some of those that lack room."""
         store = target.id if policy.copies == "each" else ANY_STORE
         most = min(policy.batch_files, BATCH_FILES)
         scene = self._scene(rule, policy, target)
@@ -116,13 +118,14 @@ class Claimer:
         while True:
             page = await self.tx.loading.candidates(rule.id, store=store, now=self.now, largest=largest, limit=most)
             if not page:
-                beyond = await self.tx.loading.candidates(rule.id, store=store, now=self.now, largest=BEYOND, limit=1)
-                return [], bool(beyond)
+                return [], await self.tx.loading.candidates(
+                    rule.id, store=store, now=self.now, largest=BEYOND, limit=most
+                )
             choices = await self._look(page, scene)
             chosen = [(copy, choice) for copy, choice in choices if isinstance(choice, Go)]
             await self._settle(choices, target)
             if chosen or any(choice != Elsewhere(fits=False) for _, choice in choices):
-                return chosen, False
+                return chosen, ()
             # What seems to fit does not, with what a file takes beyond its bytes: something smaller may.
             largest = min(copy.size for copy in page) - 1
 

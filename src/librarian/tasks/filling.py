@@ -10,11 +10,12 @@ from librarian.catalog.records import Happening
 from librarian.drives import full_cause
 from librarian.notifying import drive_subject
 from librarian.states import DriveState
+from librarian.tasks import choosing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from librarian.catalog.loading import Target
+    from librarian.catalog.loading import Loadable, Target
     from librarian.catalog.transaction import Transaction
     from librarian.catalog.waiting import WaitingRule
     from librarian.stores.base import Capacity
@@ -40,6 +41,19 @@ def is_past_mark(target: Target, capacity: Capacity) -> bool:
         return False
     used = capacity.total_bytes - capacity.free_bytes
     return used * 1000 >= target.full_at * capacity.total_bytes
+
+
+async def tell_cramped(tx: Transaction, target: Target, least: Loadable) -> None:
+    """Nothing that is due fits on *target*, not even *least*: it is full, unless that fits on no drive of its size."""
+    if target.drive is None or choosing.room_for(least) <= target.size:
+        await tell_full(tx, target, why="nothing that is due fits any more")
+        return
+    await tx.alerts.raise_alert(
+        f"no-room:{target.name}",
+        message=f"Nothing that is due fits on {target.name}: {least.name} is the least, and with {least.size:,} bytes "
+        f"larger than the drive",
+        remedy="Use a larger drive, or send it by a rule without drives.",
+    )
 
 
 async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:

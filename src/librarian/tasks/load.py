@@ -194,11 +194,11 @@ class Load(Task[Lading, Made]):
                 claims.append(claim)
         self._turns += 1
         self._has_settled = claimer.has_settled
-        for name in claimer.cramped:
+        for name, least in claimer.cramped.items():
             # What is still on its way there counts twice, as promised and as written: wait and see.
             if not view.usable[name].expected.files:
                 self._cramped[name] = time.monotonic() + CRAMPED_FOR.total_seconds()
-                await filling.tell_full(tx, view.usable[name], why="nothing that is due fits any more")
+                await filling.tell_cramped(tx, view.usable[name], least)
         return claims
 
     async def _tell_past_mark(self, tx: Transaction, view: _View) -> set[StoreName]:
