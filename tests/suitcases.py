@@ -39,8 +39,8 @@ KEY = SigningKey("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")
 STORE = str(uuid.UUID(int=2))
 
 
-def seal_folder(root: Path) -> Path:
-    """Write what is told in ``CONTENTS`` to *root*, and seal that as the drive A07 of chajnantor for nersc."""
+def seal_folder(root: Path, *, sender: str = "chajnantor", to: str = "nersc") -> Path:
+    """Write what is told in ``CONTENTS`` to *root*, and seal that as the drive A07 of *sender* for *to*."""
     entries = []
     for name, content in CONTENTS.items():
         write(root / name, content)
@@ -66,8 +66,8 @@ def seal_folder(root: Path) -> Path:
         generation=7,
         round=1,
         serial=None,
-        sender=Sender(name="chajnantor", uuid=str(uuid.UUID(int=3))),
-        to="nersc",
+        sender=Sender(name=sender, uuid=str(uuid.UUID(int=3))),
+        to=to,
         sealed_at=utc_now(),
         files=len(entries),
         bytes=sum(entry.size for entry in entries),

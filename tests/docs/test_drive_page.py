@@ -71,6 +71,10 @@ class Carrier:
             .replace("chown librarian:", f"chown {getpass.getuser()}:")
         )
 
+    def unmounts(self, text: str) -> None:
+        """Type *text* again while the drive is busy, as the page says: a server may look at it just now."""
+        self.types(f"until {text.strip()} 2> busy; do grep -q busy busy; done")
+
     def orders(self, text: str) -> Outcome:
         """What the last of the commands of *text* says, of which none but that may fail."""
         *before, done = self.user.orders(self.named(text))
@@ -131,7 +135,7 @@ def journey(tmp_path_factory, hera) -> Iterator[Journey]:
         mount, wipe = AGAIN.splitlines()
         sender.types(mount)
         said["again"] = sender.says(f"{wipe} --yes")
-        sender.types(UNMOUNT)
+        sender.unmounts(UNMOUNT)
         yield Journey(sender, receiver, said, names, refusals)
 
 
@@ -139,7 +143,7 @@ def send(sender: Carrier, *, files: int) -> dict[str, str]:
     said = {"made": sender.types(MAKE), "ruled": sender.says(RULE)}
     sender.waits_for("loading", files=files)
     said |= {"listed": sender.says(LIST), "sealed": sender.types(SEAL), "checked": sender.says(CHECK)}
-    sender.types(UNMOUNT)
+    sender.unmounts(UNMOUNT)
     said["slip"] = (sender.user.home / "slip.txt").read_text()
     # From here on nobody can call anybody.
     sender.user.stops()
@@ -151,7 +155,7 @@ def arrive(receiver: Carrier) -> dict[str, str]:
     said = {"looked": receiver.says(LOOK), "received": receiver.says(RECEIVE), "told": receiver.says(RECEIVED)}
     abandoned = receiver.orders(GIVE_UP)
     said["abandoned"] = f"{abandoned.err}exit {abandoned.code}"
-    receiver.types(AWAY)
+    receiver.unmounts(AWAY)
     return said
 
 
@@ -171,7 +175,7 @@ def refused(receiver: Carrier, folder: Path) -> Iterator[str]:
         yield unknown
         yield said_to(stranger, receiver.place, *f"{trust}X".split())
         yield said_to(stranger, receiver.place, *trust.split())
-    receiver.types(AWAY)
+    receiver.unmounts(AWAY)
 
 
 def said_to(user: User, place: Path, *more: str) -> str:
@@ -284,7 +288,7 @@ def damage(journey) -> Damage:
     spoil(sender.place / "2026/11")
     found = sender.orders(CHECK)
     cut(sender.place)
-    sender.types(UNMOUNT)
+    sender.unmounts(UNMOUNT)
     receiver.types(MOUNT.replace("-o ro ", ""))
     sender.says(EXPORT)
     shutil.copy(sender.user.home / "a07.manifest", receiver.user.home)
@@ -292,7 +296,7 @@ def damage(journey) -> Damage:
     tried = receiver.orders(try_it)
     receiver.types(put_it)
     received, reasons = receiver.orders(RECEIVE), receiver.orders(REASONS)
-    receiver.types(AWAY)
+    receiver.unmounts(AWAY)
     sender.waits_for("received", files=0)
     show, why = TOLD.splitlines()
     told = sender.orders(show).out, sender.orders(why).out

@@ -2,10 +2,13 @@
 
 import pytest
 
-from librarian import confirming, steering
+from librarian import accepting, confirming, manifest, receiving, room, steering
+from librarian.names import TransferId
 from librarian.outcomes import Refusal
 from librarian.states import TransferState
-from tests.carrying import add_peer, lay, make_drive, outgoing_of, seal
+from librarian.suitcase import Suitcase
+from tests.carrying import A07, add_peer, lay, make_drive, outgoing_of, seal
+from tests.suitcases import KEY, seal_folder
 from tests.uploading import ANA
 
 
@@ -61,3 +64,22 @@ async def test_what_was_bad_on_a_drive_is_sent_again_and_needs_nobody(sealed):
     await refuse(sealed, "entry_differs", "entry_missing", "cancelled")
 
     assert await alerts_of(sealed) == {}
+
+
+async def test_what_was_listed_and_not_read_fails_and_is_told_when_a_drive_is_given_up(site, tmp_path):
+    media = seal_folder(tmp_path / "media", sender="nersc", to=site.name)
+    await add_peer(site)
+    order = accepting.Order(path=media, trust=manifest.fingerprint(KEY.public))
+    reception = await accepting.accept(site, ANA, order)
+    case, rooms = Suitcase(media, name=A07), await room.sample(site)
+    entries = await case.entries(after=0)
+    async with site.catalog.begin(opens_names=True) as tx:
+        await receiving.admit(tx, reception, entries, rooms=rooms)
+
+    await accepting.give_up(site, ANA, reception)
+
+    async with site.catalog.read() as tx:
+        bad = await tx.receptions.bad_entries(reception.id, after=TransferId(0), limit=10)
+        untold = await tx.outbox.about([(reception.peer_id, entry.uuid) for entry in entries])
+    assert [(each.code, each.has_staging) for each in bad] == [("cancelled", False)] * 3
+    assert {each.subject for each in untold} == {entry.uuid for entry in entries}
