@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -74,11 +76,14 @@ if TYPE_CHECKING:
 LONGEST_REST: Final = timedelta(minutes=1)
 #: A peer that is silent for this long is away; its verdicts on thousands of files take less than a second.
 SILENCE: Final = timedelta(seconds=30)
+#: No answer but to a stream of bytes takes longer, however little of it comes at a time.
+LONGEST_ANSWER: Final = timedelta(minutes=5)
 #: While bytes arrive, a peer may be busy writing them for this long before it answers.
 CONTENT_SILENCE: Final = timedelta(minutes=5)
 #: How soon a peer that was away is called once it has called us, in seconds.
 SOON: Final = 0.5
 CONNECTIONS: Final = 12
+_NO_LIBRARIAN: Final = "Check that the peer's URL leads to a librarian, and its version."
 #: Epochs are instants by our clock, which may have been ahead by so much when one began that we know no more of.
 CLOCK_ERROR: Final = timedelta(days=366)
 
@@ -104,7 +109,7 @@ class Neighbours:
         self._checked: dict[SiteName, float] = {}
         self._polled: dict[SiteName, bool] = {}
         self.mailboxes = Mailboxes()
-        self._opening = asyncio.Lock()
+        self._opening: defaultdict[SiteName, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def close(self) -> None:
         """Close every connection. A repeat does nothing."""
@@ -184,8 +189,7 @@ class Neighbours:
         verdicts = await self._ask(peer, OFFER, offer)
         if [v.uuid for v in verdicts.verdicts] != [clone.uuid for clone in offer.clones]:
             raise PeerUnavailable(
-                f"{peer} answered with verdicts on other transfers than were offered",
-                remedy="Check that the peer's URL leads to a librarian, and its version.",
+                f"{peer} answered with verdicts on other transfers than were offered", remedy=_NO_LIBRARIAN
             )
         return verdicts
 
@@ -193,10 +197,7 @@ class Neighbours:
         """Tell what has become of transfers and files; one answer for each notice, in order."""
         answers = await self._ask(peer, NOTICES, notices)
         if [a.seq for a in answers.answers] != [notice.seq for notice in notices.notices]:
-            raise PeerUnavailable(
-                f"{peer} answered other notices than were sent",
-                remedy="Check that the peer's URL leads to a librarian, and its version.",
-            )
+            raise PeerUnavailable(f"{peer} answered other notices than were sent", remedy=_NO_LIBRARIAN)
         if answers.seen_epoch > max(notices.epoch, int((utc_now() + CLOCK_ERROR).timestamp() * 1000)):
             # Were it believed, we would have to go beyond it, with every other peer as well, until none is left.
             raise PeerUnavailable(
@@ -231,32 +232,35 @@ class Neighbours:
         if await self._fetches(peer):
             answer = await self.mailboxes[peer].ask(topic.name, question)
             return read_inbox_answer(answer, topic.answer, peer=peer)
-        line = await self._line(peer)
         body = None if topic.method == "GET" else question
-        return await line.request(
-            topic.method, topic.path, answer=topic.answer, body=body, repeats=False, silence=SILENCE
-        )
+        async with _patience(peer):
+            line = await self._line(peer)
+            return await line.request(
+                topic.method, topic.path, answer=topic.answer, body=body, repeats=False, silence=SILENCE
+            )
 
     # What they have to say where they cannot call us.
 
     async def fetch(self, peer: SiteName, *, after: int) -> Inbox:
         """What waits for us in our inbox at *peer*, behind *after*; while there is nothing, wait for it."""
-        line = await self._line(peer)
-        return await line.request(
-            "GET",
-            "/clones/inbox",
-            answer=Inbox,
-            query={"after": str(after), "wait": str(INBOX_SECONDS)},
-            silence=timedelta(seconds=INBOX_SECONDS) + SILENCE,
-            answer_bytes=LISTING_BYTES,
-        )
+        async with _patience(peer):
+            line = await self._line(peer)
+            return await line.request(
+                "GET",
+                "/clones/inbox",
+                answer=Inbox,
+                query={"after": str(after), "wait": str(INBOX_SECONDS)},
+                silence=timedelta(seconds=INBOX_SECONDS) + SILENCE,
+                answer_bytes=LISTING_BYTES,
+            )
 
     async def answer(self, peer: SiteName, answers: InboxAnswers) -> InboxAnswered:
         """Answer what waited for us at *peer*. A repeat does nothing there."""
-        line = await self._line(peer)
-        return await line.request(
-            "POST", "/clones/inbox/answers", answer=InboxAnswered, body=answers, repeats=True, silence=SILENCE
-        )
+        async with _patience(peer):
+            line = await self._line(peer)
+            return await line.request(
+                "POST", "/clones/inbox/answers", answer=InboxAnswered, body=answers, repeats=True, silence=SILENCE
+            )
 
     # Bytes, which only a call can carry.
 
@@ -316,7 +320,8 @@ class Neighbours:
         line = self._lines.get(peer)
         if line is not None:
             return line
-        async with self._opening:
+        # One for each peer: a new password is tried meanwhile, which takes as long as the peer pleases.
+        async with self._opening[peer]:
             return await self._open_line(peer)
 
     async def _open_line(self, peer: SiteName) -> Connection:
@@ -348,14 +353,26 @@ class Neighbours:
         line = await self._connect(peer, prepared, authority=authority)
         try:
             await line.request("GET", SITE.path, answer=OfferedSite, silence=SILENCE)
-        except LibrarianError as error:
+        except Unauthenticated:
             await line.close()
-            if isinstance(error, Unauthenticated):
-                return None
+            return None
+        except BaseException:
+            await line.close()
             raise
         async with self._catalog.begin() as tx:
             await tx.peers.promote_secret(peer.id, prepared)
         return line
+
+
+@asynccontextmanager
+async def _patience(peer: SiteName) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(LONGEST_ANSWER.total_seconds()):
+            yield
+    except TimeoutError as error:
+        raise PeerUnavailable(
+            f"{peer} had not answered in full after {LONGEST_ANSWER}", remedy="Check the network, and that site's log."
+        ) from error
 
 
 def read_inbox_answer(answer: InboxAnswer, kind: type[A], *, peer: SiteName) -> A:

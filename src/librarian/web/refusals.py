@@ -90,7 +90,7 @@ def of_validation(error: ValidationError, *, where: str) -> BadRequest:
     mistakes: list[Mapping[str, str]] = []
     for found in error.errors(include_url=False, include_input=False, include_context=False)[:_MISTAKES]:
         place = ".".join(str(part)[:80] for part in found["loc"])
-        mistakes.append({"at": place, "what": found["msg"][:300]})
+        mistakes.append({"at": place, "what": found["msg"].removeprefix("Value error, ")[:300]})
     first = mistakes[0]
     at = f" at '{first['at']}'" if first["at"] else ""
     return BadRequest(
