@@ -168,10 +168,14 @@ class _Bar:
     def __init__(self, bars: Bars, title: str) -> None:
         self._bars = bars
         self._task = bars.add_task(title, total=None, phase=Phase.SURVEYING.value)
+        self._is_watched = False
 
     def __call__(self, progress: Progress) -> None:
         files = f"{progress.done_files:,}/{progress.total_files:,} files " if progress.total_files > 1 else ""
-        self._bars.update(
+        # What was done before anybody watched says nothing about the rate.
+        tell = self._bars.update if self._is_watched else self._bars.reset
+        self._is_watched = True
+        tell(
             self._task,
             total=progress.total_bytes,
             completed=progress.done_bytes,
@@ -186,17 +190,24 @@ class _Lines:
         self._terminal = terminal
         self._title = title
         self._started_at = self._said_at = time.monotonic()
+        #: Done before anybody watched: it says nothing about the rate.
+        self._before: int | None = None
 
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
+        if self._before is None:
+            self._before = progress.done_bytes
         if now - self._said_at < LINE_INTERVAL or self._terminal.is_json:
             return
         self._said_at = now
-        rate = progress.done_bytes / (now - self._started_at)
-        left = (progress.total_bytes - progress.done_bytes) / rate if rate else 0
+        rate = (progress.done_bytes - self._before) / (now - self._started_at)
+        pace = ", 0 B/s"
+        if rate > 0:
+            left = (progress.total_bytes - progress.done_bytes) / rate
+            pace = f", {size_text(rate)}/s, {span_text(left)} left"
         self._terminal.note(
-            f"{self._title}: {progress.phase}, {size_text(progress.done_bytes)} of {size_text(progress.total_bytes)}, "
-            f"{size_text(rate)}/s, {left:.0f} s left"
+            f"{self._title}: {progress.phase}, {size_text(progress.done_bytes)} of {size_text(progress.total_bytes)}"
+            f"{pace}"
         )
 
 
