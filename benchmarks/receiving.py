@@ -16,6 +16,7 @@ import statistics
 import tempfile
 import time
 import uuid
+from collections import deque
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -176,10 +177,12 @@ class Bench:
     def run(self, rounds: int) -> bool:
         """Print what each took, in turns; whether all is as fast as wanted."""
         taken: dict[str, list[float]] = {"bare": [], "sqlite": [], "postgresql": []}
+        # Each is the first of a round as often as the others: what one has written may slow down the next.
+        order = deque(taken)
         for _ in range(rounds):
-            taken["bare"].append(self.floor())
-            for kind in ("sqlite", "postgresql"):
-                taken[kind].append(self.ours(kind))
+            for kind in order:
+                taken[kind].append(self.floor() if kind == "bare" else self.ours(kind))
+            order.rotate()
         middle = {kind: statistics.median(seconds) for kind, seconds in taken.items()}
         what = f"{self._count:,} × {self._size / 1000:,.0f} KB"
         keeps = True
