@@ -84,7 +84,7 @@ class Notifier:
             return Reply(status=None, said=error.message, remedy=error.remedy, needs_a_person=True)
         try:
             return await self._post(url, text)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             # The words of these errors are not ours to show: some have the URL in them.
             return Reply(status=None, said=self._trouble(error), remedy=_CONNECTION)
 
@@ -133,6 +133,8 @@ def _trouble(error: Exception) -> str:
             return f"cannot connect: {os.strerror(error.os_error.errno or errno.ECONNABORTED)}"
         case aiohttp.ServerDisconnectedError() | ConnectionResetError():
             return "the connection was closed before there was an answer"
+        case ValueError():
+            return "the URL of the webhook, or of the proxy, is none"
     return f"the connection broke: {type(error).__name__}"
 
 

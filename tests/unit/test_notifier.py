@@ -92,6 +92,16 @@ async def test_a_port_that_nobody_listens_at_is_told(hook):
     assert (reply.status, reply.said) == (None, "cannot connect: Connection refused")
 
 
+@pytest.mark.parametrize("host", ["hooks..slack.com", f"{'h' * 64}.com", "hooks.slack.com:99999", "[::1"])
+async def test_a_host_that_cannot_be_is_told(tmp_path, host):
+    file = tmp_path / "webhook"
+    file.write_text(f"https://{host}/services/T/B/C")
+
+    reply = await Notifier(SlackSettings(webhook_file=file)).send("alert")
+
+    assert reply.said == "the URL of the webhook, or of the proxy, is none"
+
+
 async def test_a_new_webhook_counts_at_once(hook, tmp_path):
     notifier = Notifier(hook.settings)
     right = hook.settings.webhook_file.read_text()
