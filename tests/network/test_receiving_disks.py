@@ -216,6 +216,31 @@ async def test_a_byte_that_changed_on_the_medium_is_found_and_what_it_belongs_to
     await sender.knows_copies_at(receiver, ALL)
 
 
+async def test_a_drive_that_is_a_folder_of_the_same_file_system_shares_its_blocks(opened_pair, mounts, tmp_path):
+    place = mounts.xfs(tmp_path / "xfs.img", tmp_path / "xfs")
+    large = {f"obs/{number}": os.urandom(8 * MIB) for number in range(3)}
+    async with opened_pair(at=place / "nersc") as (sender, receiver):
+        await sender.upload(large)
+        packed = await pack(sender, [*large], place / "drive", to="nersc")
+        os.sync()
+        before = free_bytes(place)
+
+        begun = await receive(receiver, packed.root)
+        found = await done(receiver, begun["uuid"])
+        os.sync()
+
+        assert (found["held_files"], found["bad_files"]) == (3, 0)
+        assert before - free_bytes(place) < 8 * MIB
+        shutil.rmtree(packed.root)
+        held = {name: (receiver.folder / "fast" / name).read_bytes() for name in large}
+        assert held == large
+
+
+def free_bytes(place) -> int:
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize
+
+
 async def test_a_destination_that_comes_back_from_a_backup_receives_the_drive_again(
     urls, tmp_path, at_step, in_small_steps
 ):
