@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from librarian import guard, replication
+from librarian import guard, manifest, replication
 from librarian.catalog.drives import NewDrive
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, Conflict, LibrarianError, RestoredCatalog
 from librarian.notifying import drive_subject
 from librarian.states import CARRYING, DriveState
-from librarian.stores import examining
+from librarian.stores import examining, places
 from librarian.stores.drive import ABSENT, DriveStore, at_place, spec_of
 from librarian.stores.identity import Identity
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from librarian.names import StoreName
     from librarian.site import Site
     from librarian.stores.examining import Claim, Findings
+    from librarian.wire.manifest import Head
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +72,9 @@ async def initiate(site: Site, wanted: Wanted) -> tuple[str, ...]:
             f"nothing is mounted at '{wanted.path}': it is a folder of another file system",
             remedy="Mount the drive first. For a folder that takes the place of a drive, say --folder.",
         )
+    sealed = await _sealed_by_us(site, wanted, findings)
     async with site.catalog.begin() as tx:
-        drive = await row_of(tx, wanted, findings)
+        drive = await row_of(tx, wanted, findings, sealed=sealed)
     guard.step("drive noted")
     if findings.identity is None:
         identity = Identity(uuid=drive.uuid, generation=site.catalog.generations[0])
@@ -84,8 +86,28 @@ async def initiate(site: Site, wanted: Wanted) -> tuple[str, ...]:
     return findings.remarks
 
 
-async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRecord:
+async def _sealed_by_us(site: Site, wanted: Wanted, findings: Findings) -> Head | None:
+    """What the drive at that place says that it is, where it says that we sealed it; ``adopt`` looks whether so."""
+    if findings.identity is None:
+        return None
+
+    def look() -> Head | None:
+        try:
+            return manifest.head_of(wanted.path / places.MANIFEST)
+        except LibrarianError:
+            return None
+
+    head = await at_place(wanted.name, look, what="look at the manifest")
+    async with site.catalog.read() as tx:
+        own = await tx.site.get()
+    is_ours = head is not None and (head.sender.uuid, head.store) == (own.uuid, findings.identity.uuid)
+    return head if is_ours else None
+
+
+async def row_of(tx: Transaction, wanted: Wanted, findings: Findings, *, sealed: Head | None = None) -> DriveRecord:
     """The row of the drive that is *wanted* at a place where *findings* were made; a new one where there is none.
+
+    One that we have *sealed*, and that a catalog from a backup does not know, gets its row again.
 
     Raises
     ------
@@ -94,7 +116,12 @@ async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRe
     known = {drive.name: drive for drive in await tx.drives.all()}
     stands = None if findings.identity is None else findings.identity.uuid
     drive = known.get(wanted.name)
-    if stands is not None and (drive is None or drive.uuid != stands):
+    is_forgotten = sealed is not None and drive is None and all(each.uuid != stands for each in known.values())
+    if sealed is not None and is_forgotten and sealed.drive != wanted.name:
+        raise Conflict(
+            f"'{wanted.path}' is the drive '{sealed.drive}'", remedy="A drive keeps its name: give it that one again."
+        )
+    if stands is not None and not is_forgotten and (drive is None or drive.uuid != stands):
         whose = next((f"the drive '{each.name}'" for each in known.values() if each.uuid == stands), None)
         raise Conflict(
             f"'{wanted.path}' is {whose or 'a drive or store of another librarian'}",
@@ -112,7 +139,8 @@ async def row_of(tx: Transaction, wanted: Wanted, findings: Findings) -> DriveRe
     drive = await tx.drives.add(
         NewDrive(
             name=wanted.name,
-            uuid=str(uuid.uuid4()),
+            uuid=stands or str(uuid.uuid4()),
+            round=1 if sealed is None else sealed.round,
             serial=findings.serial,
             filesystem=findings.filesystem,
             size=findings.size,
@@ -164,10 +192,17 @@ async def plug_in(site: Site, drive: DriveRecord, claim: Claim) -> None:
         return
     if drive.state not in WRITABLE:
         await rest(site, drive, because=SEALED)
-    elif claim.is_sealed and drive.state is not DriveState.SEALING:
+    elif claim.is_sealed and not await _is_being_written(site, drive):
         await rest(site, drive, because=UNKNOWN_MANIFEST)
     else:
         await _wake(site, drive, claim.path)
+
+
+async def _is_being_written(site: Site, drive: DriveRecord) -> bool:
+    """Whether what stands on *drive* is a manifest that we are about to write; else it is older, and stays."""
+    async with site.catalog.read() as tx:
+        sealing = await tx.manifests.of(drive)
+    return drive.state is DriveState.SEALING and sealing is not None and sealing.seal is None
 
 
 async def unplug(site: Site, drive: DriveRecord) -> None:

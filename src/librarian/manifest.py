@@ -141,6 +141,8 @@ class ManifestFile:
     seen: tuple[int, int] = field(repr=False)
     #: Where every 256th entry begins.
     places: array[int] = field(repr=False)
+    #: The first and the last line as they stand there.
+    ends: tuple[bytes, bytes] = field(repr=False)
 
     @property
     def fingerprint(self) -> str:
@@ -148,7 +150,11 @@ class ManifestFile:
         return fingerprint(self.head.key)
 
     def entries(self, *, after: int = 0) -> Iterator[Entry]:
-        """The entries in their order, without the first *after*.
+        """The entries in their order, without the first *after*; raises what ``lines`` raises."""
+        return (entry for _, entry in self.lines(after=after))
+
+    def lines(self, *, after: int = 0) -> Iterator[tuple[bytes, Entry]]:
+        """The entries as they stand there, and what they say.
 
         Raises
         ------
@@ -167,11 +173,20 @@ class ManifestFile:
             for _ in range(after % _STRIDE):
                 _next_line(file)
             for number in range(after, self.head.files):
-                yield _parsed(Entry, _next_line(file), number=number + 2, path=self.path)
+                text = _next_line(file)
+                yield text, _parsed(Entry, text, number=number + 2, path=self.path)
 
 
-def open_manifest(path: Path) -> ManifestFile:
+def head_of(path: Path) -> Head:
+    """What the manifest at *path* says that it is; nothing is checked. Raises what ``open_manifest`` raises."""
+    with _existing(path) as file:
+        return _read_head(file, path)
+
+
+def open_manifest(path: Path, *, beat: Callable[[], None] = lambda: None) -> ManifestFile:
     """Read the manifest at *path* once, and check that it is whole, unaltered and signed by the key in its head.
+
+    *beat* is called whenever that gets on.
 
     Raises
     ------
@@ -180,17 +195,11 @@ def open_manifest(path: Path) -> ManifestFile:
         Not a manifest, truncated, altered, or forged; ``details`` hold ``line`` and ``reason``.
     OSError
     """
-    try:
-        file = _open(path)
-    except FileNotFoundError as error:
-        raise NotFound(
-            f"there is no manifest at '{path}'", remedy="Give the place where a sealed drive is mounted."
-        ) from error
-    with file:
+    with _existing(path) as file:
         seen = _seen(file)
         head = _read_head(file, path)
         scan = _Scan()
-        scan.run(file)
+        scan.run(file, beat)
     found = _read_seal(scan, head, path)
     if found.blake3 != scan.hexdigest():
         # Where no line is malformed, nothing tells which one it is.
@@ -200,7 +209,8 @@ def open_manifest(path: Path) -> ManifestFile:
         raise _damaged(path, scan.lines, "forged", "the signature is not that of the key in its first line")
     if scan.lines - 2 != head.files:
         raise _damaged(path, 1, "malformed", f"it promises {head.files:,} files, and {scan.lines - 2:,} are listed")
-    return ManifestFile(path=path, head=head, seal=found, seen=seen, places=scan.places)
+    ends = (scan.first, scan.last)
+    return ManifestFile(path=path, head=head, seal=found, seen=seen, places=scan.places, ends=ends)
 
 
 class _Scan:
@@ -210,10 +220,10 @@ class _Scan:
         self._hasher = Hasher(Algorithm.BLAKE3)
         self.hexdigest: Callable[[], str] = self._hasher.hexdigest
         self.lines = 0
-        self.last = b""
+        self.first = self.last = b""
         self.places = array("Q")
 
-    def run(self, file: BinaryIO) -> None:
+    def run(self, file: BinaryIO, beat: Callable[[], None]) -> None:
         file.seek(0)
         offset = 0
         while text := _next_line(file):
@@ -222,7 +232,18 @@ class _Scan:
             if self.lines >= 1 and (self.lines - 1) % _STRIDE == 0:
                 self.places.append(offset)
             self.last = text
+            self.first = self.first or text
             self.lines += 1
+            beat()
+
+
+def _existing(path: Path) -> BinaryIO:
+    try:
+        return _open(path)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"there is no manifest at '{path}'", remedy="Give the place where a sealed drive is mounted."
+        ) from error
 
 
 def _open(path: Path) -> BinaryIO:

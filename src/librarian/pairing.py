@@ -99,14 +99,10 @@ def roles_of(direction: str, *, at_inviter: bool) -> frozenset[Role]:
 
 
 async def signing_key(site: Site) -> SigningKey:
-    """Our key; it is made when it is first needed."""
+    """Our key, which was made with the catalog."""
     async with site.catalog.read() as tx:
         kept = await tx.site.signing_key()
-    if kept is None:
-        async with site.catalog.begin() as tx:
-            await tx.site.keep_signing_key(site.neighbours.secrets.encrypt(SigningKey.mint()))
-            kept = await tx.site.signing_key() or b""
-    return SigningKey(site.neighbours.secrets.decrypt(kept))
+    return SigningKey(site.neighbours.secrets.decrypt(kept or b""))
 
 
 # The inviter.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from librarian import drives, guard
+from librarian import adopting, drives, guard
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict, StoreUnavailable, WrongState
 from librarian.notifying import drive_subject, tell_of_drive
@@ -96,17 +96,27 @@ async def reuse(site: Site, name: StoreName, *, who: str) -> None:
     NotFound, WrongState
     StoreUnavailable
         It is not plugged in, or something else is where it was.
+    Conflict
+        The catalog was restored from a backup, and nobody has acknowledged that; or the drive bears a manifest that
+        the catalog does not know.
     """
     async with site.catalog.read() as tx:
         drive = await tx.drives.get(name)
+        own = await tx.site.get()
     if drive.state is DriveState.WIPING:
         return
     refuse_kept(drive)
+    if own.restored_at is not None:
+        raise Conflict(
+            "this catalog was restored from a backup, and may not know what is on its drives",
+            remedy="Look at 'alert list' and 'drive status', then run 'restored acknowledge'.",
+        )
     claim = await at_place(name, lambda: examining.claim_at(Path(drive.path)), what="look at")
     if claim is None or (claim.identity.uuid, claim.identity.generation) != (drive.uuid, drive.generation):
         raise StoreUnavailable(
             f"what is at '{drive.path}' is not the drive '{name}', or a copy of it", remedy="Plug in the drive itself."
         )
+    await adopting.refuse_unknown(site, drive)
     async with site.catalog.begin() as tx:
         if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who):
             refuse_kept(await tx.drives.get(name))

@@ -334,6 +334,10 @@ async def peer_restored(tx: Transaction, peer: Peer) -> None:
     # Its catalog may be from before it heard that copies here were lost; of those that are held, it asks by offers.
     any_file = Assertion(name=FileName("any"), size=0, checksum=None, code=LOST, reason=_TOLD_BEFORE)
     await tx.told.repeat_losses(note(peer.id, any_file.name, "gone", any_file))
+    # Of what came on its drives nobody asks, and it may have forgotten that.
+    any_file = Assertion(name=any_file.name, size=0, checksum=None)
+    await tx.told.repeat_carried(note(peer.id, any_file.name, "held", any_file))
+    await tx.told.repeat_refusals(note(peer.id, any_file.name, "failed", any_file))
     for rule in await tx.rules.in_force():
         if rule.peer_id == peer.id:
             await tx.rules.walk_again(rule.id)

@@ -8,7 +8,7 @@ import uuid
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from librarian import drives, guard, pairing
+from librarian import adopting, drives, guard, pairing
 from librarian.catalog.manifests import Consigned
 from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
@@ -41,9 +41,13 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
     ------
     NotFound, WrongState, StoreUnavailable
     Conflict
-        It is sealed for another peer.
+        It is sealed for another peer, or bears a manifest that the catalog does not know.
     """
     key = await pairing.signing_key(site)
+    async with site.catalog.read() as tx:
+        drive = await tx.drives.get(name)
+    if drive.is_plugged and drive.state in (DriveState.LOADING, DriveState.FULL):
+        await adopting.refuse_unknown(site, drive)
     async with site.catalog.begin() as tx:
         drive = await tx.drives.get(name)
         known = await tx.manifests.of(drive)

@@ -20,6 +20,7 @@ from librarian.catalog.lock import owner_lock
 from librarian.checksum_pool import ChecksumPool
 from librarian.errors import ConfigurationError, DatabaseUnavailable
 from librarian.health import Health
+from librarian.keys import SigningKey
 from librarian.meters import Meters
 from librarian.names import SiteName, StoreName
 from librarian.notifier import Notifier
@@ -110,7 +111,10 @@ async def open_site(settings: Settings) -> AsyncIterator[Site]:
         pool = await stack.enter_async_context(ChecksumPool(settings.limits.workers))
         neighbours = Neighbours(catalog=catalog, site=SiteName(settings.name), key_file=settings.key_file)
         stack.push_async_callback(neighbours.close)
+        signing_key = neighbours.secrets.encrypt(SigningKey.mint())
         async with catalog.begin() as tx:
+            # With the catalog, not when it is first needed: one from a backup would not know what it has signed since.
+            await tx.site.keep_signing_key(signing_key)
             await replication.sync_rules(tx, settings.rules)
             drives = await tx.drives.all()
         for drive in drives:

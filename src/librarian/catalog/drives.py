@@ -58,6 +58,7 @@ class NewDrive:
     full_at: int
     path: str
     who: str
+    round: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +131,7 @@ class Drives(Repository):
                 state=DriveState.LOADING,
                 since=now,
                 who=new.who,
-                round=1,
+                round=new.round,
                 generation=0,
                 path=new.path,
                 is_plugged=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from librarian.tasks.adopt import Adopt
 from librarian.tasks.backfill import Backfill
 from librarian.tasks.clear import Clear
 from librarian.tasks.deliver import Deliver
@@ -36,6 +37,7 @@ def all_tasks(site: Site) -> list[AnyTask]:
         Housekeeping(site, site.settings.housekeeping),
         Probe(site),
         Plug(site),
+        Adopt(site),
         Seal(site),
         Clear(site),
         Wipe(site),

@@ -119,10 +119,6 @@ class Plug(Task[tuple[Trouble, ...], None]):
             await drives.plug_in(self.site, drive, sighting.place)
         except LibrarianError as error:
             problem = error.message
-        remedy = _MOUNT_IT
-        if drive.name in self.site.stores and self.site.stores.lookup(drive.name).problem == drives.UNKNOWN_MANIFEST:
-            problem = drives.UNKNOWN_MANIFEST
-            remedy = f"Nothing is loaded. List anew what is on it: 'drive seal {drive.name}'."
         unusable = (
             problem and f"drive {drive.name} is plugged in at {sighting.place.path} and cannot be used: {problem}"
         )
@@ -132,7 +128,7 @@ class Plug(Task[tuple[Trouble, ...], None]):
                 name=drive.name,
                 is_copy=False,
                 message=unusable,
-                remedy=remedy,
+                remedy=_MOUNT_IT,
             ),
         ]
 

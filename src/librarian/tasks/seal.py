@@ -108,7 +108,8 @@ class Seal(Task[Portion, Listed | Written]):
 
     async def _next(self, tx: Transaction, drive: DriveRecord) -> Portion | None:
         manifest = await tx.manifests.of(drive)
-        if manifest is None:
+        if manifest is None or manifest.seal is not None:
+            # It stands there, and is taken up by ``adopt``.
             return None
         if await tx.manifests.is_unsettled(drive):
             # Ingest ends what it has begun, and housekeeping clears up.

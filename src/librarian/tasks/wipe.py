@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from librarian import guard
+from librarian import adopting, guard
 from librarian.catalog.records import Happening
 from librarian.errors import LibrarianError
 from librarian.notifying import drive_subject
@@ -47,6 +47,9 @@ class Wipe(Task[Emptying, None]):
     async def run_pass(self, budget: Budget) -> int:
         """Wipe each that is plugged in."""
         async with self.site.catalog.read() as tx:
+            if (await tx.site.get()).restored_at is not None:
+                # What stood to be wiped as the backup was taken may carry something else by now.
+                return 0
             wiping_now = [drive for drive in await tx.drives.all() if drive.state is DriveState.WIPING]
         rounds = 0
         for drive in wiping_now:
@@ -70,6 +73,7 @@ class Wipe(Task[Emptying, None]):
 
     async def act(self, plan: Emptying) -> None:
         """Remove everything, and write the identity of the next round."""
+        await adopting.refuse_unknown(self.site, plan.drive)
         known = Identity(uuid=plan.drive.uuid, generation=plan.generation)
         root = Path(plan.drive.path)
         await beating(plan.drive.name, lambda beat: wiping.wipe(root, known, beat=beat), what="wipe")

@@ -100,7 +100,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         roles=_ADMIN,
         body=ReuseDrive,
         answer=DriveDescription,
-        refusals=(NotFound, WrongState, StoreUnavailable),
+        refusals=(NotFound, WrongState, Conflict, StoreUnavailable),
         tag="drives",
     ),
 )
