@@ -48,8 +48,10 @@ _PASSING: Final = frozenset(
     {*_codes(Unavailable), *Damage, "lease_lapsed", "name_busy", "copy_lost", TransferState.CANCELLED.value}
 )
 
-#: What a receiver says when it got other bytes than it was promised: perhaps ours are not what they were.
-_OTHER_BYTES: Final = frozenset({"checksum_mismatch", "size_mismatch"})
+#: An engine could not bring it, for reasons of its own.
+NOT_DELIVERED: Final = "not_delivered"
+#: Again and again it could not be read or brought, or other bytes arrived: perhaps ours are not what they were.
+_DOUBTFUL: Final = frozenset({"checksum_mismatch", "size_mismatch", NOT_DELIVERED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +194,7 @@ async def quarantine(tx: Transaction, peer: Peer, failed: Sequence[Failed]) -> N
             for each in stopped
         ]
     )
-    await tx.suspects.mark([each.file_id for each in stopped if each.code in _OTHER_BYTES])
+    await tx.suspects.mark([each.file_id for each in stopped if each.code in _DOUBTFUL])
     untold = [each for each in stopped if each.code not in (CANCELLED, HELD_DIFFERENTLY)]
     if untold:
         await tx.alerts.raise_alert(

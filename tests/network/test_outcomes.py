@@ -7,7 +7,7 @@ import pytest
 from librarian import intake
 from librarian.names import FileName
 from librarian.openings import UploadRequest
-from librarian.states import DueState, Kind
+from librarian.states import DueState, Kind, Presence
 from librarian.transfers.http import HttpEngine
 from tests.clone_fixtures import POLICY, acquaint, party, until
 from tests.network.test_clone_luck import far_pair
@@ -49,6 +49,14 @@ def corrupt(site, name: str, content: bytes) -> None:
     place.write_bytes(content)
 
 
+async def are(site, wanted) -> bool:
+    """Whether the copies of files are found to be what is *wanted*, by name."""
+    async with site.site.catalog.read() as tx:
+        files = await tx.files.named([FileName(name) for name in wanted])
+        found = {copy.file_id: copy.presence for copy in await tx.instances.of_files([f.id for f in files.values()])}
+    return {name: found[file.id] for name, file in files.items()} == wanted
+
+
 @pytest.mark.parametrize("urls", ["sqlite"], indirect=True)
 async def test_one_corrupt_and_one_unsendable_item_hold_up_none_of_a_batch_of_1024(pair):
     sender, receiver = pair
@@ -70,6 +78,7 @@ async def test_one_corrupt_and_one_unsendable_item_hold_up_none_of_a_batch_of_10
     assert (peer["due_files"], peer["quarantined_files"], peer["quarantined_bytes"]) == (0, 2, 8)
     assert alert.count <= 2
     assert (await receiver.file("0500"), await receiver.file("0700")) == (None, None)
+    await until(partial(are, sender, {"0700": Presence.MISSING}))
 
 
 class BrittleEngine(HttpEngine):

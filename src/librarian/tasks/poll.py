@@ -283,7 +283,7 @@ def _not_delivered(transfer: Outgoing, batch: Batch, progress: Progress, *, has_
     return outcomes.Failed(
         file_id=transfer.file_id,
         name=transfer.name,
-        code="not_delivered" if is_alone else outcomes.BATCH_FAILED,
+        code=outcomes.NOT_DELIVERED if is_alone else outcomes.BATCH_FAILED,
         reason=progress.failed_items.get(transfer.uuid, progress.reason),
         is_own=is_alone and has_source,
     )
