@@ -129,12 +129,30 @@ async def judge(
     for clone in fresh:
         if clone.uuid not in bench.verdicts:
             bench.verdicts[clone.uuid] = _judge_fresh(clone, obstacles.get(FileName.trusted(clone.name)), bench)
+    await _pin(tx, bench, clones, obstacles)
     opened = await _write(tx, bench)
     return Judged(
         verdicts=[bench.verdicts[clone.uuid] for clone in clones],
         to_stage=_by_store([*opened, *known.values()]),
         new=frozenset(row.uuid for row in opened),
     )
+
+
+async def _pin(
+    tx: Transaction, bench: _Bench, clones: Sequence[OfferedClone], obstacles: Mapping[FileName, Obstacle]
+) -> None:
+    """Let nobody find what we say is held to be lost before that is written: who is not told yet would never hear."""
+    held = {note.subject: file.id for note in bench.notes if (file := obstacles[FileName.trusted(note.subject)].file)}
+    if not held:
+        return
+    pinned = await tx.instances.pin(list(held.values()))
+    lost = {name for name, file_id in held.items() if file_id not in pinned}
+    bench.notes = [note for note in bench.notes if note.subject not in lost]
+    bench.verdicts |= {
+        clone.uuid: Busy(uuid=clone.uuid, until=bench.now + SOONEST, reason="the copy here is being looked at")
+        for clone in clones
+        if clone.name in lost and isinstance(bench.verdicts[clone.uuid], Held)
+    }
 
 
 def _refuse_all(clones: Sequence[OfferedClone], code: str, reason: str) -> Judged:

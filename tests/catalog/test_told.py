@@ -2,15 +2,18 @@
 
 import asyncio
 import json
+import uuid
+from datetime import timedelta
 
 import pytest
 
-from librarian import replication
+from librarian import replication, verdicts
 from librarian.checksum import Checksum
 from librarian.names import FileName, SiteName
 from librarian.replication import Arrived, Assertion
 from librarian.states import Kind, Reach
 from librarian.timing import utc_now
+from librarian.wire.clones import OfferedClone
 from tests.holding import hold
 
 CONTENT = b"truth"
@@ -164,3 +167,30 @@ async def test_whoever_brings_a_copy_waits_for_whoever_takes_the_last_one_away(h
     await bringing
 
     assert await said(holder, "nersc") == [("held", "a"), ("held", "b"), ("gone", "b"), ("held", "b")]
+
+
+async def test_whoever_takes_a_copy_away_waits_for_whoever_answers_an_offer_that_it_is_held(holder):
+    async def doubt_and_lose():
+        async with holder.catalog.begin() as tx:
+            await tx.suspects.mark([(await tx.files.named([FileName("b")]))["b"].id])
+            await lose(tx, "b")
+
+    async with holder.catalog.begin(opens_names=True) as tx:
+        princeton, file = await tx.peers.get("princeton"), (await tx.files.named([FileName("b")]))["b"]
+        offered = OfferedClone(
+            uuid=str(uuid.uuid4()),
+            name=file.name,
+            kind=file.kind,
+            size=file.size,
+            checksum=file.checksum,
+            uploader=file.uploader,
+            origin=file.origin,
+            created_at=file.created_at,
+        )
+        judged = await verdicts.judge(tx, peer=princeton, clones=[offered], rooms=[], lease=timedelta(hours=1))
+        losing = asyncio.create_task(doubt_and_lose())
+        await asyncio.wait([losing], timeout=0.5)
+    await losing
+
+    assert [verdict.verdict for verdict in judged.verdicts] == ["held"]
+    assert await said(holder, "princeton") == [("held", "a"), ("held", "b"), ("gone", "b")]

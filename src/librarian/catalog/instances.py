@@ -108,6 +108,22 @@ class Instances(Repository):
         )
         return frozenset(FileId(file) for file in found)
 
+    async def pin(self, files: Sequence[FileId]) -> frozenset[FileId]:
+        """Those of *files* with a good copy that we keep: what they are is changed by nobody before we commit."""
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.scalars(
+            select(InstanceRow.file_id)
+            .where(
+                InstanceRow.file_id.in_(select(asked.c.file_id)),
+                InstanceRow.presence == Presence.PRESENT,
+                InstanceRow.intent == Intent.KEEP,
+            )
+            .order_by(InstanceRow.file_id, InstanceRow.store_id)
+            .with_for_update(read=True),
+            {"asked": rows.pack((file,) for file in files)},
+        )
+        return frozenset(FileId(file) for file in found)
+
     async def of_files(self, files: Sequence[FileId]) -> tuple[InstanceRecord, ...]:
         """Every copy of *files* that the catalog knows, lost ones included, by file and store."""
         if not files:
