@@ -186,6 +186,19 @@ async def test_a_released_drive_begins_its_next_round_empty(sealed, media):
     assert {each.name for each in media.iterdir()} == {".librarian-store", ".librarian-staging"}
 
 
+async def test_what_was_missing_on_a_drive_is_removed_once_it_is_wiped(sealed, media):
+    await releasing.lose(sealed, A07, who="ana")
+    await clear(sealed)
+    await look_for_drives(sealed)
+    await releasing.release(sealed, A07, lose=0, who="ana")
+    assert await presences(sealed) == {Presence.MISSING}
+
+    await releasing.reuse(sealed, A07, who="ana")
+    await wipe(sealed)
+
+    assert await presences(sealed) == {Presence.REMOVED}
+
+
 async def test_the_second_round_has_a_manifest_of_its_own(sealed, media):
     first = manifest.open_manifest(media / manifest.NAME).head
     await confirm(sealed, *CONTENTS)

@@ -126,6 +126,17 @@ class Clearing(Repository):
             {"asked": rows.pack((file_id,) for file_id in files)},
         )
 
+    async def empty(self, drive: DriveRecord) -> None:
+        """*drive* was wiped: what was corrupt on it, or missing, is REMOVED as all else was."""
+        await self._connection.execute(
+            update(InstanceRow)
+            .where(
+                InstanceRow.store_id == drive.store_id,
+                rows.one_of(InstanceRow.presence, Presence.CORRUPT, Presence.MISSING),
+            )
+            .values(presence=Presence.REMOVED)
+        )
+
     async def call_off(self, drive: DriveRecord, files: Sequence[FileId], *, code: str, reason: str) -> None:
         """The transfers of *files* that *drive* carries in its present round fail, those that are not over."""
         asked = self._table("asked", file_id=rows.BIGINT)

@@ -81,6 +81,7 @@ class Wipe(Task[Emptying, None]):
     async def record(self, tx: Transaction, plan: Emptying, result: None) -> None:
         """Begin the next round."""
         if await tx.drives.begin_round(plan.drive.id, generation=plan.generation, who=plan.drive.who):
+            await tx.clearing.empty(plan.drive)
             await tx.stores.set_open(plan.drive.name, is_open=True)
             told = f"round {plan.drive.round + 1} begins"
             await tx.events.tell(
