@@ -3,7 +3,8 @@
 Run it as root, for it mounts images past the host's page cache, with a folder on the disk in question:
 ``python -m benchmarks.loading [folder] [large files]``. Each line gives our figure and the floor's, measured in turns:
 the same bytes copied onto the same kind of image in 1 MiB pieces, each file fsynced, then all of them read once after
-the cache was dropped. The small files are loaded with few and with many copies due, whose rate must not differ.
+the cache was dropped. The small files are loaded with few and with many copies due, whose rate must not differ, on
+both databases.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import time
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from tests.postgres import running_cluster
 
 from librarian import drives, replication
 from librarian.catalog.files import NewFile
@@ -86,11 +89,12 @@ def bare(sources: list[Path], at: Path) -> float:
 
 
 @asynccontextmanager
-async def site_in(folder: Path) -> AsyncIterator[Site]:
+async def site_in(folder: Path, database: str = "sqlite") -> AsyncIterator[Site]:
     """An empty site with one store."""
     folder.mkdir()
     store = StoreSettings(name="fast", root=folder / "root", staging=folder / "staging")
-    settings = Settings(name="bench", state=folder / "state", stores=(store,), limits=Limits(workers=2))
+    limits = Limits(workers=2)
+    settings = Settings(name="bench", state=folder / "state", stores=(store,), limits=limits, database=database)
     async with open_site(settings) as site:
         yield site
 
@@ -164,15 +168,16 @@ async def large(folder: Path, count: int) -> None:
     print(f"{count} files of 64 MB: {rate:,.0f} MB/s   bare {most:,.0f} MB/s   ratio {rate / most:.2f}", flush=True)
 
 
-async def small(folder: Path, due: int) -> None:
+async def small(folder: Path, due: int, name: str, database: str) -> None:
     loaded = min(due, SMALL_LOADED)
-    async with site_in(folder / f"small-{due}") as site:
+    place = folder / f"small-{due}-{name}"
+    async with site_in(place, database) as site:
         # Enough for what is begun before we see that all are there.
-        _, checksum = make(folder / f"small-{due}" / "root", "small", loaded + 4096, SMALL_BYTES)
+        _, checksum = make(place / "root", "small", loaded + 4096, SMALL_BYTES)
         await hold(site, due, SMALL_BYTES, checksum, prefix="small")
         with image(folder, 1024 * MIB) as at:
             seconds = await load(site, at, "A07", loaded)
-    print(f"{loaded:,} files of 10 KB with {due:,} due: {loaded / seconds:,.0f} files/s", flush=True)
+    print(f"{loaded:,} files of 10 KB with {due:,} due, {name}: {loaded / seconds:,.0f} files/s", flush=True)
 
 
 async def main() -> None:
@@ -181,8 +186,11 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(dir=place) as folder:
         if count:
             await large(Path(folder), count)
-        for due in (1000, SMALL_LOADED, MANY_DUE):
-            await small(Path(folder), due)
+        with running_cluster() as cluster:
+            for due in (1000, SMALL_LOADED, MANY_DUE):
+                await small(Path(folder), due, "SQLite", "sqlite")
+                if cluster is not None:
+                    await small(Path(folder), due, "PostgreSQL", cluster.url(cluster.create()))
 
 
 if __name__ == "__main__":

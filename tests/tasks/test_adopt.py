@@ -153,6 +153,24 @@ async def test_taking_up_goes_on_after_a_crash(forgotten, media, monkeypatch):
     assert len(await outgoing_of(forgotten)) == 3
 
 
+async def test_a_drive_that_is_pulled_out_is_taken_up_when_it_is_back(forgotten, media, tmp_path, monkeypatch):
+    def pull(step):
+        if step == "adoption begun":
+            media.rename(tmp_path / "away")
+
+    monkeypatch.setattr(guard, "_on_step", [pull])
+    await take_up(forgotten)
+    await look_for_drives(forgotten)
+    told, state = await alerts_of(forgotten), (await drive_of(forgotten)).state
+    (tmp_path / "away").rename(media)
+    await look_for_drives(forgotten)
+    await take_up(forgotten)
+
+    assert (told, state) == ([], DriveState.SEALING)
+    assert (await drive_of(forgotten)).state is DriveState.SEALED
+    assert await exported(forgotten) == (media / manifest.NAME).read_bytes()
+
+
 @pytest.mark.parametrize("held", [["top"], sorted(CONTENTS)])
 async def test_what_the_peer_holds_is_confirmed_at_once(forgotten, held):
     for name in CONTENTS:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from datetime import timedelta
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from anyio import to_thread
-
 from librarian import adopting, drives, guard
-from librarian.errors import LibrarianError, RestoredCatalog
+from librarian.errors import LibrarianError, RestoredCatalog, Unavailable
 from librarian.states import DriveState
+from librarian.stores import examining
+from librarian.stores.drive import at_place
 from librarian.tasks.base import Cadence, Task
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class Adopt(Task[None, None]):
                 await self._adopt(drive)
                 rounds += 1
             except LibrarianError as error:
+                if isinstance(error, Unavailable) or not await _is_there(drive):
+                    log.warning("Cannot adopt drive %s now: %s", drive.name, error, extra={"event": "adopting-waits"})
+                    continue
                 await self._refuse(drive, error)
         return rounds
 
@@ -74,7 +78,7 @@ class Adopt(Task[None, None]):
             ahead = RestoredCatalog(found.why, remedy="See 'restored acknowledge'.", details=details)
             await self.site.ownership.settle({drive.name: ahead})
         if drive.state is not DriveState.SEALING:
-            await self._look_through(found)
+            await self._look_through(drive, found)
             async with self.site.catalog.begin() as tx:
                 await adopting.begin(tx, drive, found)
             guard.step("adoption begun")
@@ -86,10 +90,10 @@ class Adopt(Task[None, None]):
         for bell in ("deliver", "load"):
             self.site.bells.ring(bell)
 
-    async def _look_through(self, found: Found) -> None:
+    async def _look_through(self, drive: DriveRecord, found: Found) -> None:
         """Before anything is written: all of it can be taken up, or nothing is."""
         after = 0
-        while lines := await _page(found, after):
+        while lines := await _page(drive, found, after):
             async with self.site.catalog.read() as tx:
                 await adopting.refuse_others(tx, [entry for _, entry in lines])
             after += len(lines)
@@ -98,7 +102,7 @@ class Adopt(Task[None, None]):
         while True:
             async with self.site.catalog.read() as tx:
                 sealed = await tx.manifests.of(drive)
-            if sealed is None or not (lines := await _page(found, sealed.files)):
+            if sealed is None or not (lines := await _page(drive, found, sealed.files)):
                 return
             async with self.site.catalog.begin(opens_names=True) as tx:
                 await adopting.take_up(tx, drive, sealed, found, lines)
@@ -130,5 +134,16 @@ def refused_cause(drive: StoreName) -> str:
     return f"cannot-adopt:{drive}"
 
 
-async def _page(found: Found, after: int) -> list[tuple[bytes, Entry]]:
-    return await to_thread.run_sync(lambda: list(islice(found.manifest.lines(after=after), FILES)))
+async def _is_there(drive: DriveRecord) -> bool:
+    """Whether *drive* was not pulled out meanwhile, which says nothing about its manifest."""
+    try:
+        claim = await at_place(drive.name, lambda: examining.claim_at(Path(drive.path)), what="look at")
+    except Unavailable:
+        return False
+    return claim is not None and claim.identity.uuid == drive.uuid
+
+
+async def _page(drive: DriveRecord, found: Found, after: int) -> list[tuple[bytes, Entry]]:
+    return await at_place(
+        drive.name, lambda: list(islice(found.manifest.lines(after=after), FILES)), what="read the manifest"
+    )
