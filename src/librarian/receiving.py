@@ -237,11 +237,11 @@ async def tell_bad(tx: Transaction, reception: Reception, bad: Sequence[BadEntry
         ]
     )
     first = bad[0]
+    follows = "its sender sends again by itself" if reception.peer_id is not None else "nobody but you tells its sender"
     await tx.alerts.raise_alert(
         bad_cause(reception),
-        message=f"{len(bad):,} entries of the {who} of {reception.origin} could not be taken, "
-        f"{first.name} among them: {first.reason}.",
-        remedy=f"See 'drive received {reception.drive}'. What was bad on the drive its sender sends again by itself.",
+        message=f"Entries of the {who} of {reception.origin} could not be taken; of {first.name}: {first.reason}.",
+        remedy=f"See 'drive received {reception.drive}'. What was bad on the drive {follows}.",
     )
 
 

@@ -84,11 +84,13 @@ def test_bad_entries_end_it_with_an_error_that_names_nobody_who_sends_them_again
 
     received = here("drive", "receive", drive, *TRUST, "--json")
     listed = here("drive", "received", "A07", "--json")
+    alerts = here("alert", "list")
 
     told, problem = json.loads(received.out), json.loads(received.err)
     assert (told["is_done"], told["tells"], told["held_files"], told["bad_files"]) == (True, False, 1, 2)
     assert (received.code, problem["code"]) == (4, "integrity")
     assert "Tell its sender: nobody else does." in problem["remedy"]
+    assert "nobody but you tells its sender" in alerts.out
     reception, *entries = map(json.loads, listed.out.splitlines())
     assert (reception["drive"], reception["bad_files"]) == ("A07", 2)
     assert {bad["name"]: bad["code"] for bad in entries} == {
