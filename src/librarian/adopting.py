@@ -102,7 +102,7 @@ async def begin(tx: Transaction, drive: DriveRecord, found: Found) -> None:
     if not await tx.drives.advance(drive.id, to=DriveState.SEALING, who=_WHO):
         return
     await tx.stores.set_open(drive.name, is_open=False)
-    await tx.alerts.acknowledge([drives.full_cause(drive.name)])
+    await tx.alerts.acknowledge(drives.loading_causes(drive.name))
     first, last = (text.decode().rstrip("\n") for text in found.manifest.ends)
     await tx.manifests.begin(drive, peer=peer.id, uuid=head.uuid, head=first, sealed_by=_WHO)
     sealing = await tx.manifests.of(drive)

@@ -40,8 +40,18 @@ UNKNOWN_MANIFEST: Final = "it bears a manifest already"
 
 
 def full_cause(drive: StoreName) -> str:
-    """Of the alert about *drive*, onto which nothing more goes: whoever takes it away has seen to it."""
+    """Of the alert about *drive*, onto which nothing more goes."""
     return f"drive-full:{drive}"
+
+
+def no_room_cause(store: StoreName) -> str:
+    """Of the alert about *store*, onto which nothing goes of what is due."""
+    return f"no-room:{store}"
+
+
+def loading_causes(drive: StoreName) -> list[str]:
+    """Of the alerts about loading *drive*: whoever takes it away has seen to them."""
+    return [full_cause(drive), no_room_cause(drive)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
             )
         await tx.drives.advance(drive.id, to=DriveState.RELEASED, who=who)
         await tx.stores.set_open(name, is_open=False)
-        await tx.alerts.acknowledge([drives.full_cause(name)])
+        await tx.alerts.acknowledge(drives.loading_causes(name))
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.RELEASED}")
         why = f"with {lose:,} files that are not confirmed" if lose else "all is confirmed"
         await tell_of_drive(tx, name, "released", round_=drive.round, who=who, why=why)
@@ -80,7 +80,7 @@ async def lose(site: Site, name: StoreName, *, who: str) -> None:
         stakes = await stakes_of(tx, drive)
         await tx.drives.advance(drive.id, to=DriveState.LOST, who=who)
         await tx.stores.set_open(name, is_open=False)
-        await tx.alerts.acknowledge([drives.full_cause(name)])
+        await tx.alerts.acknowledge(drives.loading_causes(name))
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.LOST}")
         why = f"with {stakes.unconfirmed_files:,} files unconfirmed"
         await tell_of_drive(tx, name, "lost", round_=drive.round, who=who, why=why)

@@ -59,7 +59,7 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
         found, own = await tx.peers.get(peer), await tx.site.get()
         await tx.drives.advance(drive.id, to=DriveState.SEALING, who=who)
         await tx.stores.set_open(name, is_open=False)
-        await tx.alerts.acknowledge([drives.full_cause(name)])
+        await tx.alerts.acknowledge(drives.loading_causes(name))
         head = Head(
             uuid=str(uuid.uuid4()),
             drive=drive.name,

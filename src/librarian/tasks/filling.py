@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from librarian import owing
 from librarian.catalog.records import Happening
-from librarian.drives import full_cause
+from librarian.drives import full_cause, no_room_cause
 from librarian.notifying import drive_subject
 from librarian.states import DriveState
 from librarian.tasks import choosing
@@ -45,13 +45,14 @@ def is_past_mark(target: Target, capacity: Capacity) -> bool:
 
 async def tell_cramped(tx: Transaction, target: Target, least: Loadable) -> None:
     """Nothing that is due fits on *target*, not even *least*: it is full, unless that fits on no drive of its size."""
-    if target.drive is None or choosing.room_for(least) <= target.size:
+    held = await tx.tallies.of(f"store:{target.name}")
+    if target.drive is None or (held.files and choosing.room_for(least) <= target.size):
         await tell_full(tx, target, why="nothing that is due fits any more")
         return
     await tx.alerts.raise_alert(
-        f"no-room:{target.name}",
-        message=f"Nothing that is due fits on {target.name}: {least.name} is the least, and with {least.size:,} bytes "
-        f"larger than the drive",
+        no_room_cause(target.name),
+        message=f"Nothing that is due fits on {target.name}: the least is {least.name} with {least.size:,} bytes, "
+        f"more than a drive of {target.size:,} bytes takes",
         remedy="Use a larger drive, or send it by a rule without drives.",
     )
 
@@ -62,7 +63,7 @@ async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:
     on_it = f"{held.files:,} files, {held.bytes:,} bytes are on it"
     if target.drive is None or held.files == 0:
         await tx.alerts.raise_alert(
-            f"no-room:{target.name}",
+            no_room_cause(target.name),
             message=f"Nothing that is due fits on {target.name}: {why}; {on_it}",
             remedy=f"Free space on {target.name}, or name other stores in the rule.",
         )
