@@ -5,6 +5,7 @@ Needs nothing but the drive: no catalog, no settings, no network. Everything her
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -145,4 +146,6 @@ def _others(top: int, known: set[str]) -> Iterator[str]:
 
 
 def _told(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "it is a symbolic link"
     return "it is missing" if isinstance(error, FileNotFoundError) else f"it cannot be read: {error.strerror}"

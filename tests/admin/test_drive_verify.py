@@ -49,7 +49,7 @@ SPOIL = {
         lambda root: ((root / "top").unlink(), (root / "top").symlink_to("2026/11/one")),
         "top",
         None,
-        "cannot be read",
+        "it is a symbolic link",
     ),
     "a folder": (lambda root: ((root / "top").unlink(), (root / "top").mkdir()), "top", None, "not a regular file"),
 }

@@ -140,6 +140,7 @@ async def test_entries_that_are_bad_are_told_with_their_member_and_travel_again_
     spoil(packed.root / "obs/book/spectra/two")
     spoil(packed.root / "obs/001")
     (packed.root / "obs/002").unlink()
+    (packed.root / "obs/002").symlink_to("003")
 
     begun = await receive(receiver, packed.root)
     found = await done(receiver, begun["uuid"])

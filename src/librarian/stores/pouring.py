@@ -198,7 +198,7 @@ class _Parcel:
 
     def _unreadable(self, promised: _Promise, error: OSError) -> Exception:
         """What an error means that reading the drive has raised."""
-        text = error.strerror or str(error)
+        text = "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
         if error.errno in _ABSENT:
             return promised.broken(Damage.MISSING, f"it is not on the drive ({text})")
         if error.errno in _UNREADABLE and _answers(self.drive_fd):
