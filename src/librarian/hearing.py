@@ -108,7 +108,8 @@ async def take_notices(site: Site, account: Account, said: Notices) -> NoticeAns
             most_failures=site.settings.clones.quarantine_after,
             in_use=set(uuids) - free,
         )
-    guard.step("notice applied but unacknowledged")
+    if said.notices:
+        guard.step("notice applied but unacknowledged")
     for bell in heard.bells:
         site.bells.ring(bell)
     return NoticeAnswers(answers=heard.answers, seen_epoch=heard.seen_epoch, seen_seq=heard.seen_seq)
