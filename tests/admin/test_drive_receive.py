@@ -97,3 +97,20 @@ def test_bad_entries_end_it_with_an_error_that_names_nobody_who_sends_them_again
         "top": "entry_differs",
         "2026/11/book": "entry_missing",
     }
+
+
+def test_where_no_server_runs_nobody_would_read_a_drive_or_write_onto_it(idle, drive, tmp_path):
+    (tmp_path / "empty").mkdir()
+    idle("drive", "init", tmp_path / "empty", "--name", "A08", "--folder")
+    idle("drive", "release", "A08")
+
+    received = idle("drive", "receive", drive, *TRUST)
+    sealed = idle("drive", "seal", "A08", "--to", "nersc")
+    reused = idle("drive", "init", tmp_path / "empty", "--name", "A08", "--reuse", "--yes")
+    ordered = idle("drive", "receive", drive, *TRUST, "--no-wait")
+
+    assert (received.code, sealed.code, reused.code) == (2, 2, 2)
+    assert "no server runs here, and it has to read the drive" in received.err
+    assert "no server runs here, and it has to write the manifest" in sealed.err
+    assert "no server runs here, and it has to wipe the drive" in reused.err
+    assert (ordered.code, "is being received" in ordered.out) == (0, True)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from pydantic import SecretStr
 
 from librarian.admin.arguments import STDIN, checked, read_authority, read_token
-from librarian.admin.reach import reach
+from librarian.admin.reach import reach, require_server
 from librarian.cli.terminal import AsJson, Terminal, awaited
-from librarian.errors import BadRequest, Conflict
+from librarian.errors import BadRequest
 from librarian.names import SiteName
 from librarian.quantities import parse_span
 from librarian.wire.pairing import Invite, Invited, Join
 from librarian.wire.peers import PeerDescription, Rotated
-from librarian.wire.site import SiteStatus
-
-if TYPE_CHECKING:
-    from librarian.client import LibrarianClient
 
 Accept = Annotated[
     list[str] | None,
@@ -90,7 +86,7 @@ async def join(
     secret = read_token() if token == STDIN else SecretStr(token)
     body = checked(Join, token=secret, accepts=accept or None, authority=read_authority(ca_file))
     async with reach(context.obj) as client:
-        await _require_server(client)
+        await require_server(client, because="the other site has to call it back")
         peer = await client.request(
             "POST", "/pairings", body=body, answer=PeerDescription, repeats=False, silence=_PATIENCE
         )
@@ -115,16 +111,6 @@ async def rotate(
         )
     rest = "" if done.theirs_in_use else f" The password of {name} before is valid until it has used its new one."
     Terminal(is_json=as_json).one(done, text=f"The passwords between '{done.name}' and this site are new.{rest}")
-
-
-async def _require_server(client: LibrarianClient) -> None:
-    """The inviter calls back; a command that serves itself for a moment cannot be called."""
-    status = await client.request("GET", "/status", answer=SiteStatus)
-    if not status.tasks:
-        raise Conflict(
-            "no server runs here, so that the other site could not call back",
-            remedy="Start it ('librarian serve'), then join.",
-        )
 
 
 def _told(peer: PeerDescription) -> str:

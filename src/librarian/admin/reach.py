@@ -25,10 +25,11 @@ from librarian.cli import session
 from librarian.client import LibrarianClient
 from librarian.client.address import Address
 from librarian.client.socket_path import short_path
-from librarian.errors import BadRequest, Forbidden, OwnedElsewhere
+from librarian.errors import BadRequest, Conflict, Forbidden, OwnedElsewhere
 from librarian.settings import check_settings, load_settings
 from librarian.site import open_site
 from librarian.web.app import create_app, make_runner
+from librarian.wire.site import SiteStatus
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,6 +110,18 @@ async def reach(target: Target) -> AsyncIterator[LibrarianClient]:
             path = await _enter(stack, settings, target.config)
         client = LibrarianClient(Address(url=_LOCAL, socket=path), patience=session.PATIENCE)
         yield await stack.enter_async_context(client)
+
+
+async def require_server(client: LibrarianClient, *, because: str) -> None:
+    """Refuse what a command cannot do that serves itself for a moment: no task runs there, and nobody can call it.
+
+    Raises
+    ------
+    Conflict
+    """
+    status = await client.request("GET", "/status", answer=SiteStatus)
+    if not status.tasks:
+        raise Conflict(f"no server runs here, and {because}", remedy="Start it ('librarian serve'), then repeat.")
 
 
 def _is_served(path: Path) -> bool:

@@ -10,7 +10,7 @@ import typer
 
 from librarian.admin.arguments import checked
 from librarian.admin.paging import pages
-from librarian.admin.reach import reach
+from librarian.admin.reach import reach, require_server
 from librarian.cli.terminal import AsJson, Column, Terminal, awaited, size_text
 from librarian.client.progress import Phase, Progress
 from librarian.errors import IntegrityError, WrongState
@@ -52,6 +52,8 @@ async def receive(
     body = checked(ReceiveDrive, path=str(path.absolute()), trust=trust, although_for=although_for)
     terminal = Terminal(is_json=as_json)
     async with reach(context.obj) as client:
+        if not no_wait:
+            await require_server(client, because="it has to read the drive")
         found = await client.request("POST", "/receptions", body=body, answer=ReceptionDescription)
         if not no_wait:
             found = await _watch(client, terminal, found)

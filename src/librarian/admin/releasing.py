@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from librarian.admin.reach import reach
+from librarian.admin.reach import reach, require_server
 from librarian.cli.terminal import AsJson, Terminal, awaited, size_text
 from librarian.errors import BadRequest, StoreUnavailable
 from librarian.names import StoreName
@@ -73,6 +73,7 @@ async def reuse(context: typer.Context, name: str, *, is_sure: bool, dry_run: bo
                 ready, text=f"Would wipe the drive '{ready.name}' at {ready.path}, and begin round {ready.round + 1}."
             )
             return
+        await require_server(client, because="it has to wipe the drive")
         _ask(ready, is_sure=is_sure)
         await client.request("POST", f"{path}/reuse", body=ReuseDrive(), answer=DriveDescription)
         gives_up_at = time.monotonic() + _PATIENCE

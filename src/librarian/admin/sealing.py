@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from librarian.admin.arguments import STDIN, checked
-from librarian.admin.reach import reach
+from librarian.admin.reach import reach, require_server
 from librarian.cli.terminal import AsJson, Terminal, awaited, instant_text, size_text
 from librarian.client.progress import Phase, Progress
 from librarian.errors import BadRequest, StoreUnavailable
@@ -51,6 +51,7 @@ async def seal(
     path, terminal = f"/drives/{StoreName(name)}", Terminal(is_json=as_json)
     async with reach(context.obj) as client:
         body = checked(SealDrive, to=to)
+        await require_server(client, because="it has to write the manifest")
         begun = await client.request("POST", f"{path}/seal", body=body, answer=DriveDescription)
         with terminal.progress(f"sealing {begun.name}") as report:
             await _watch(client, path, report)
