@@ -97,7 +97,7 @@ class Run:
     def _why_not(self) -> str:
         try:
             for ledger in self.ledgers.values():
-                ledger.check_quiet()
+                ledger.check_quiet(set())
                 assert not ledger.staged(), f"{ledger.name}: strangers are left in staging"
             self._check_copies()
         except AssertionError as error:

@@ -100,7 +100,7 @@ def read_authority(file: str | None) -> str | None:
 
 def _ask_password(*, is_new: bool) -> str:
     typed = _ask("Password: ")
-    if is_new and _ask("The same again: ") != typed:
+    if is_new and typed and _ask("The same again: ") != typed:
         raise BadRequest("the two passwords differ", remedy="Type the same twice.")
     return typed
 
