@@ -1,7 +1,7 @@
 """What loading a drive costs beside the bare work: copy, fsync, and one cold read.
 
 Run it as root, for it mounts images past the host's page cache, with a folder on the disk in question:
-``python -m benchmarks.loading [folder] [large files]``. Each line gives our figure and the floor's, measured in turns:
+``python -m benchmarks.loading [--large N] [FOLDER]``. Each line gives our figure and the floor's, measured in turns:
 the same bytes copied onto the same kind of image in 1 MiB pieces, each file fsynced, then all of them read once after
 the cache was dropped. The small files are loaded with few and with many copies due, whose rate must not differ, on
 both databases.
@@ -9,11 +9,11 @@ both databases.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from contextlib import asynccontextmanager, contextmanager
@@ -181,11 +181,13 @@ async def small(folder: Path, due: int, name: str, database: str) -> None:
 
 
 async def main() -> None:
-    place = sys.argv[1] if len(sys.argv) > 1 else None
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 64
-    with tempfile.TemporaryDirectory(dir=place) as folder:
-        if count:
-            await large(Path(folder), count)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--large", type=int, default=64, help="files of 64 MB; 0: none")
+    parser.add_argument("folder", nargs="?")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+        if chosen.large:
+            await large(Path(folder), chosen.large)
         with running_cluster() as cluster:
             for due in (1000, SMALL_LOADED, MANY_DUE):
                 await small(Path(folder), due, "SQLite", "sqlite")
