@@ -5,6 +5,8 @@ TOP=$PWD
 PYTHON=$TOP/.venv/bin/python
 # Where mkfs, losetup, sshd and nginx stand, which not every PATH has.
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+# Hundreds of servers and commands are started: they need not compile everything each time.
+unset PYTHONDONTWRITEBYTECODE
 
 find_python() {
   local candidate
