@@ -40,6 +40,11 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes longest: as the last one it would keep everybody waiting."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/soak/"))
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print what tests have said, even where all is well: the seeds that they chose, and what happened then."""
     for report in [report for reports in terminalreporter.stats.values() for report in reports]:
