@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from librarian import drives, manifest, pairing, replication
+from librarian import confirming, drives, manifest, pairing, replication
 from librarian.catalog.files import Listing, NewFile
 from librarian.catalog.instances import NewInstance
 from librarian.catalog.manifests import Consigned
@@ -234,9 +234,7 @@ async def _finish(
     head = found.manifest.head
     why = f"for {head.to}, before this catalog was restored: {head.files:,} files, {head.bytes:,} bytes"
     await tell_of_drive(tx, drive.name, "sealed", round_=drive.round, who=_WHO, why=why)
-    for each in await tx.confirmations.all_confirmed(sealed.peer_id, held, who=head.to):
-        told = f"it holds the {each.files:,} files, {each.bytes:,} bytes"
-        await tell_of_drive(tx, each.drive, "confirmed", round_=each.round, who=head.to, why=told)
+    await confirming.drives_confirmed(tx, sealed.peer_id, held, who=head.to)
     # In a new epoch, once more: the peer tells again what it took from our drives, which was refused before.
     await mark_restored(tx, found.why)
 

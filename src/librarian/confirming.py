@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from librarian.catalog.confirmations import Spoilt
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import FileId, StoreName
+    from librarian.names import FileId, PeerId, StoreName
     from librarian.outcomes import Refusal
 
 _DAMAGED: Final = frozenset(each.value for each in Damage)
@@ -36,9 +36,14 @@ async def entries_held(
     """
     await tx.confirmations.confirmed(completed)
     await _received(tx, peer, brought)
-    for drive in await tx.confirmations.all_confirmed(peer.id, files, who=peer.name):
+    await drives_confirmed(tx, peer.id, files, who=peer.name)
+
+
+async def drives_confirmed(tx: Transaction, peer: PeerId, files: Sequence[FileId], *, who: str) -> None:
+    """*peer*, called *who*, holds *files*: tell of the drives that carry some of them, and nothing that it lacks."""
+    for drive in await tx.confirmations.all_confirmed(peer, files, who=who):
         why = f"it holds the {drive.files:,} files, {drive.bytes:,} bytes"
-        await tell_of_drive(tx, drive.drive, "confirmed", round_=drive.round, who=peer.name, why=why)
+        await tell_of_drive(tx, drive.drive, "confirmed", round_=drive.round, who=who, why=why)
         await tx.alerts.acknowledge([unwanted_cause(drive.drive)])
 
 
