@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 
 #: Entries that are copied before their outcome is written down, and their bytes: at least one entry.
 COPY_FILES: Final = 256
-COPY_BYTES: Final = 1024**3
+COPY_BYTES: Final = 256 * 1024**2
 #: A drive that cannot be read, or finds no room, is tried again at least so often.
 LONGEST_WAIT: Final = timedelta(minutes=1)
 #: One that is plugged in nowhere is looked for so often.
