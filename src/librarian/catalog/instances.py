@@ -78,19 +78,12 @@ class Instances(Repository):
 
     async def healthy(self, files: Sequence[FileId]) -> dict[FileId, tuple[StoreName, ...]]:
         """The stores with a good copy that we keep, by name, for each of *files* that has one."""
-        asked = self._table("asked", file_id=rows.BIGINT)
-        found = await self._connection.execute(
-            select(InstanceRow.file_id, StoreRow.name)
-            .select_from(asked)
-            .join(InstanceRow, InstanceRow.file_id == asked.c.file_id)
-            .join(StoreRow, StoreRow.id == InstanceRow.store_id)
-            .where(InstanceRow.presence == Presence.PRESENT, InstanceRow.intent == Intent.KEEP)
-            .order_by(InstanceRow.file_id, StoreRow.name),
-            {"asked": rows.pack((file,) for file in files)},
-        )
         stores: defaultdict[FileId, tuple[StoreName, ...]] = defaultdict(tuple)
-        for row in found:
-            stores[FileId(row.file_id)] += (StoreName.trusted(row.name),)
+        # What is good is chosen here: of a table without statistics the database would guess that none is, and read
+        # all that was asked about once for each.
+        for copy in await self.of_files(files):
+            if copy.presence is Presence.PRESENT and copy.intent is Intent.KEEP:
+                stores[copy.file_id] += (copy.store,)
         return stores
 
     async def left_of(self, files: Sequence[FileId]) -> frozenset[FileId]:
