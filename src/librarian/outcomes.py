@@ -231,6 +231,21 @@ def quarantine_cause(peer: Peer) -> str:
     return f"peer:{peer.name}:quarantine"
 
 
+def refusing_cause(peer: Peer) -> str:
+    """What the alert is raised for that *peer* refuses notices of ours for good."""
+    return f"peer:{peer.name}:refuses-notices"
+
+
+async def notices_heard(tx: Transaction, peers: Sequence[Peer]) -> None:
+    """Take back that alert about those of *peers* for which nothing is set aside any more. A repeat does nothing."""
+    raised = await tx.alerts.named([refusing_cause(peer) for peer in peers])
+    still = {alert.cause for alert in raised if alert.acknowledged_at is None}
+    for peer in peers:
+        # Counted only then: it reads all that the peer has not heard yet.
+        if refusing_cause(peer) in still and not await tx.outbox.count_set_aside(ids=(), peer=peer.id):
+            await tx.alerts.acknowledge([refusing_cause(peer)])
+
+
 def differs_cause(peer: Peer, name: str) -> str:
     """What the alert is raised for that *peer* holds other content under *name*."""
     return f"peer:{peer.name}:differs:{name}"

@@ -1,4 +1,4 @@
-"""Sizes and spans as people write and read them: ``20 TiB``, ``2 days``."""
+"""Sizes, spans and numbers as people write and read them: ``20 TiB``, ``2 days``, ``1 file``."""
 
 from __future__ import annotations
 
@@ -53,6 +53,11 @@ def parse_span(value: object) -> object:
 
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 Span = Annotated[timedelta, BeforeValidator(parse_span)]
+
+
+def counted(count: int, one: str = "file", many: str = "") -> str:
+    """*count* things as people say it: ``1 file``, ``2,000 files``; *many* where the plural does not end in s alone."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def size_text(size: float) -> str:

@@ -54,6 +54,7 @@ async def _seed(config) -> None:
         await tx.outbox.put([note(peer.id, "one", "held", assertion), note(peer.id, "one", "gone", assertion)])
         waiting = await tx.outbox.waiting(peer.id, now=utc_now(), limit=10)
         await tx.outbox.set_aside([(waiting[0].id, "not_found: there is no such file between us")])
+        await tx.alerts.raise_alert(outcomes.refusing_cause(peer), message="It refuses one.", remedy="")
 
 
 @pytest.fixture
@@ -72,6 +73,10 @@ def listed(outcome):
     return [json.loads(line) for line in outcome.out.splitlines()]
 
 
+def alerts_at(site):
+    return sorted(alert["cause"] for alert in listed(site("alert", "list", "--json")))
+
+
 def test_a_copy_in_quarantine_is_listed_with_its_reason_and_goes_on_after_a_retry(site):
     (stopped,) = listed(site("transfer", "stopped", "--peer", "nersc", "--json"))
 
@@ -80,10 +85,10 @@ def test_a_copy_in_quarantine_is_listed_with_its_reason_and_goes_on_after_a_retr
     retried = site("transfer", "retry", "--peer", "nersc", "--json")
 
     assert (stopped["name"], stopped["state"], stopped["reason"]) == ("one", "quarantined", "other bytes came")
-    assert (tried.out, len(still)) == ("1 copies would go on.\n", 1)
+    assert (tried.out, len(still)) == ("1 copy would go on.\n", 1)
     assert json.loads(retried.out) == {"copies": 1, "is_dry_run": False}
     assert site("transfer", "stopped").out == ""
-    assert site("alert", "list").out == ""
+    assert alerts_at(site) == ["peer:nersc:refuses-notices"]
 
 
 def test_why_tells_what_a_copy_waits_for_and_that_an_unknown_file_is_unknown(site):
@@ -123,24 +128,29 @@ def test_ended_and_unknown_transfers_cannot_be_cancelled(site):
 
 
 def test_an_alert_is_listed_until_somebody_has_acknowledged_it(site):
-    (alert,) = listed(site("alert", "list", "--json"))
+    before = alerts_at(site)
 
-    told = site("alert", "acknowledge", alert["cause"])
+    told = site("alert", "acknowledge", "peer:nersc:quarantine")
 
-    assert alert["cause"] == "peer:nersc:quarantine"
+    assert before == ["peer:nersc:quarantine", "peer:nersc:refuses-notices"]
     assert told.out == "Acknowledged: 1.\n"
-    assert site("alert", "list").out == ""
-    assert listed(site("alert", "list", "--all", "--json"))[0]["acknowledged_at"] is not None
+    assert alerts_at(site) == before[1:]
+    everything = {each["cause"]: each for each in listed(site("alert", "list", "--all", "--json"))}
+    assert everything["peer:nersc:quarantine"]["acknowledged_at"] is not None
 
 
 def test_every_alert_can_be_acknowledged_at_once(site):
-    assert site("alert", "acknowledge", "--all").out == "Acknowledged: 1.\n"
+    assert site("alert", "acknowledge", "--all").out == "Acknowledged: 2.\n"
 
 
 @pytest.mark.parametrize(
-    ("verb", "told"), [("retry", "1 notices are said again.\n"), ("drop", "1 notices were dropped.\n")]
+    ("verb", "told", "alerts"),
+    [
+        ("retry", "1 notice is said again.\n", ["peer:nersc:quarantine", "peer:nersc:refuses-notices"]),
+        ("drop", "1 notice was dropped.\n", ["peer:nersc:quarantine"]),
+    ],
 )
-def test_a_notice_that_a_peer_refuses_is_listed_until_it_is_steered(site, verb, told):
+def test_a_notice_that_a_peer_refuses_is_listed_until_it_is_steered(site, verb, told, alerts):
     (refused,) = listed(site("notice", "list", "--json"))
 
     tried = site("notice", verb, refused["id"], "--dry-run", "--json")
@@ -151,3 +161,4 @@ def test_a_notice_that_a_peer_refuses_is_listed_until_it_is_steered(site, verb, 
     assert json.loads(tried.out) == {"notices": 1, "is_dry_run": True}
     assert steered.out == told
     assert site("notice", "list").out == ""
+    assert alerts_at(site) == alerts

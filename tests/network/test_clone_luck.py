@@ -166,6 +166,11 @@ async def test_a_held_notice_that_was_refused_once_does_not_hide_the_copy_for_ev
     await sender.knows_copies_at(receiver, ["one"])
     assert await sender.dues(["one"]) == ()
 
+    async def is_over() -> bool:
+        return not await is_refused()
+
+    await until(is_over)
+
 
 async def test_a_copy_that_comes_anew_is_told_although_an_older_notice_was_refused(pair):
     sender, receiver = pair

@@ -8,7 +8,7 @@ import typer
 
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, counted, new_app
 from librarian.wire.outbox import NoticesSteered, SetAsideList, SteerNotices
 
 app = new_app("Notices that a peer refuses for good, and that were set aside.")
@@ -60,8 +60,8 @@ async def retry(
     body = checked(SteerNotices, ids=ids or [], peer=peer, all=every, dry_run=dry_run)
     async with reach(context.obj) as client:
         told = await client.request("POST", "/notices/retry", body=body, answer=NoticesSteered)
-    verb = "would be said" if dry_run else "are said"
-    Terminal(is_json=as_json).one(told, text=f"{told.notices:,} notices {verb} again.")
+    verbs = ("notice would be", "notices would be") if dry_run else ("notice is", "notices are")
+    Terminal(is_json=as_json).one(told, text=f"{counted(told.notices, *verbs)} said again.")
 
 
 @app.command("drop")
@@ -81,5 +81,5 @@ async def drop(
     body = checked(SteerNotices, ids=ids or [], peer=peer, all=every, dry_run=dry_run)
     async with reach(context.obj) as client:
         told = await client.request("POST", "/notices/drop", body=body, answer=NoticesSteered)
-    verb = "would be" if dry_run else "were"
-    Terminal(is_json=as_json).one(told, text=f"{told.notices:,} notices {verb} dropped.")
+    verbs = ("notice would be", "notices would be") if dry_run else ("notice was", "notices were")
+    Terminal(is_json=as_json).one(told, text=f"{counted(told.notices, *verbs)} dropped.")

@@ -10,7 +10,7 @@ import typer
 from librarian.admin.arguments import checked
 from librarian.admin.paging import pages
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, new_app
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, counted, new_app
 from librarian.states import TransferState
 from librarian.wire.transfers import (
     CancelTransfers,
@@ -139,8 +139,8 @@ async def retry(
     body = checked(RetryCopies, names=names or [], peer=peer, all=every, dry_run=dry_run)
     async with reach(context.obj) as client:
         told = await client.request("POST", "/transfers/retry", body=body, answer=CopiesRetried)
-    verb = "would go" if dry_run else "go"
-    Terminal(is_json=as_json).one(told, text=f"{told.copies:,} copies {verb} on.")
+    verbs = ("copy would go", "copies would go") if dry_run else ("copy goes", "copies go")
+    Terminal(is_json=as_json).one(told, text=f"{counted(told.copies, *verbs)} on.")
 
 
 @app.command("cancel")

@@ -35,6 +35,7 @@ from rich.table import Table
 from librarian.cli import streams
 from librarian.client.progress import OnProgress, Phase, Progress
 from librarian.errors import Bug, LibrarianError
+from librarian.quantities import counted as counted
 from librarian.quantities import size_text as size_text
 from librarian.quantities import span_text as span_text
 

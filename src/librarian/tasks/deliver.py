@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from pydantic import TypeAdapter
 
+from librarian import outcomes
 from librarian.checksum import Checksum
 from librarian.errors import PeerUnavailable
 from librarian.names import FileName
@@ -127,12 +128,13 @@ class Deliver(LaneTask[Delivery, NoticeAnswers]):
 
     async def _set_aside(self, tx: Transaction, peer: Peer, refused: Sequence[tuple[Waiting, NoticeAnswer]]) -> None:
         if not refused:
+            await outcomes.notices_heard(tx, [peer])
             return
         reasons = [(note.id, _why(answer)) for note, answer in refused]
         await tx.outbox.set_aside(reasons)
         first, answer = refused[0]
         await tx.alerts.raise_alert(
-            f"peer:{peer.name}:refuses-notices",
+            outcomes.refusing_cause(peer),
             message=f"{peer.name} refuses {len(refused)} of our notices for good; the first is "
             f"'{first.state}' about {first.subject}: {_why(answer)}.",
             remedy="Compare the two sites' stories of that file, then run 'notice retry' or 'notice drop'; nothing "

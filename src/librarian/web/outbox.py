@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from librarian import outcomes
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, NotFound
+from librarian.quantities import counted
 from librarian.states import Role
 from librarian.web.route import Answer, Call, Route
 from librarian.wire.outbox import NoticesSteered, SetAsideList, SetAsideNotice, SetAsideQuery, SteerNotices
@@ -60,7 +62,10 @@ async def _steer(call: Call[SteerNotices, None], *, is_retry: bool) -> Answer:
         if not body.dry_run:
             steer = tx.outbox.say_again if is_retry else tx.outbox.drop
             await steer(ids=body.ids, peer=peer)
-            what = f"{count} notices are said again" if is_retry else f"{count} notices were dropped"
+            if not is_retry:
+                await outcomes.notices_heard(tx, await tx.peers.all())
+            done = "said again" if is_retry else "dropped"
+            what = f"{counted(count, 'notice was', 'notices were')} {done}"
             subject = "site" if body.peer is None else f"peer:{body.peer}"
             await tx.events.tell([Happening(subject=subject, what=what, who=call.caller.name)])
     call.site.bells.ring("deliver")
