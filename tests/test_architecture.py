@@ -46,6 +46,7 @@ NEIGHBOURS = {
     ("sealing", "drives"),
     ("releasing", "adopting"),
     ("releasing", "drives"),
+    ("journeys", "drives"),
     ("sealing", "pairing"),
     ("cli", "serve"),
     ("admin", "serve"),

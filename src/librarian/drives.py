@@ -37,6 +37,7 @@ SEALED: Final = "it is sealed"
 BEING_SEALED: Final = "its manifest is being written"
 #: A drive of the catalog that bears a manifest that the catalog does not know.
 UNKNOWN_MANIFEST: Final = "it bears a manifest already"
+_AS_IT_SHOULD_BE: Final = (SEALED, BEING_SEALED)
 
 
 def full_cause(drive: StoreName) -> str:
@@ -226,6 +227,13 @@ async def unplug(site: Site, drive: DriveRecord) -> None:
         if drive.state is DriveState.SEALED:
             await tx.drives.advance(drive.id, to=DriveState.IN_TRANSIT, who="site")
         await tx.events.tell([Happening(subject=drive_subject(drive.name), what="unplugged", who="site")])
+
+
+def trouble_with(site: Site, drive: DriveRecord) -> str | None:
+    """Why nothing can be written to *drive*, where that is not as its state would have it."""
+    problem = site.stores.lookup(drive.name).problem if drive.name in site.stores else None
+    is_at_rest = problem in _AS_IT_SHOULD_BE or (problem == ABSENT and drive.state not in WRITABLE)
+    return None if is_at_rest else problem
 
 
 async def rest(site: Site, drive: DriveRecord, *, because: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from librarian import owing
 from librarian.catalog.arrivals import DAYS, span_of_week
 from librarian.catalog.due_totals import loading_subject
+from librarian.drives import trouble_with
 from librarian.states import DriveState, RuleWay
 from librarian.timing import utc_now
 from librarian.wire.journeys import DriveStatus, Journey, Outlook
@@ -56,7 +57,7 @@ def _journey(site: Site, drive: DriveRecord, manifest: ManifestRecord | None, *,
         round=drive.round,
         is_plugged=drive.is_plugged,
         path=drive.path,
-        problem=site.stores.lookup(drive.name).problem if drive.name in site.stores else None,
+        problem=trouble_with(site, drive),
         size=drive.size,
         full_at=drive.full_at,
         held=TallyStatus(files=drive.files, bytes=drive.bytes),

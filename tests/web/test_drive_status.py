@@ -63,7 +63,9 @@ async def test_a_sealed_drive_waits_with_all_that_it_carries(live_server, tmp_pa
     (drive,) = (await live_server.call("GET", PATH)).json["drives"]
 
     nothing, everything = {"files": 0, "bytes": 0}, {"files": 3, "bytes": 1015}
-    assert (drive["state"], drive["to"]) == ("sealed", "nersc")
+    assert (drive["state"], drive["to"], drive["problem"]) == ("sealed", "nersc", None)
+    (listed,) = (await live_server.call("GET", "/api/v1/drives")).json["drives"]
+    assert (listed["state"], listed["problem"], listed["free_bytes"]) == ("sealed", None, None)
     assert (drive["carried"], drive["waiting"]) == (everything, everything)
     assert (drive["confirmed"], drive["failed"]) == (nothing, nothing)
 

@@ -42,8 +42,8 @@ _READER: Final = frozenset({Role.READER})
 async def describe(site: Site, drive: DriveRecord, manifest: ManifestRecord | None) -> DriveDescription:
     """*drive* as it is told; one that hangs delays the answer by a few seconds."""
     store = site.stores.lookup(drive.name) if drive.name in site.stores else None
-    problem, free = (None, None) if store is None else (store.problem, None)
-    if store is not None and problem is None:
+    problem, free = drives.trouble_with(site, drive), None
+    if store is not None and store.problem is None:
         try:
             free = (await unless_slow(store.capacity(), patience=PATIENCE)).free_bytes
         except TimeoutError:

@@ -67,7 +67,9 @@ class DriveDescription(Response):
     free_bytes: int | None = Field(description="Null while it is not plugged in, or does not answer.")
     files: int = Field(description="On it.")
     bytes: int
-    problem: str | None = Field(description="Why nothing can be written there now; null when all is well.")
+    problem: str | None = Field(
+        description="Why nothing can be written there now; null when all is well, as of a drive that is sealed."
+    )
     manifest: ManifestSummary | None = Field(description="Of its present round; null until it is being sealed.")
 
 

@@ -22,7 +22,9 @@ class Journey(Response):
     round: int = Field(description="Counts its journeys, from 1.")
     is_plugged: bool
     path: str = Field(description="Where it was seen last.")
-    problem: str | None = Field(description="Why nothing can be written there now; null when all is well.")
+    problem: str | None = Field(
+        description="Why nothing can be written there now; null when all is well, as of a drive that is sealed."
+    )
     size: int = Field(description="Of its file system, in bytes.")
     full_at: int = Field(description="The thousandth parts of its size at which it counts as full.")
     held: TallyStatus = Field(description="On it.")
