@@ -10,6 +10,7 @@ from librarian.catalog.receptions import NewReception
 from librarian.catalog.records import Happening
 from librarian.errors import BadRequest, NotFound, WrongState
 from librarian.names import SiteName, StoreName
+from librarian.quantities import counted
 from librarian.states import ReceptionState, TransferState
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _begun(reception: Reception, head: Head, account: Account, order: Order) -> 
         subject=subject_of(reception),
         what="receiving began",
         who=account.name,
-        why=f"at {order.path}, {head.files:,} files, {head.bytes:,} bytes{trusted}{elsewhere}",
+        why=f"at {order.path}, {counted(head.files)}, {head.bytes:,} bytes{trusted}{elsewhere}",
     )
 
 

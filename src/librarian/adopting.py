@@ -21,6 +21,7 @@ from librarian.errors import Conflict, ManifestDamaged, NotFound, WrongState
 from librarian.names import FileName, SiteName
 from librarian.notifying import tell_of_drive
 from librarian.ownership import mark_restored
+from librarian.quantities import counted
 from librarian.replication import Arrived
 from librarian.states import DriveState, Intent, Kind, Presence, VerifiedFrom
 from librarian.stores import places
@@ -232,7 +233,7 @@ async def _finish(
 ) -> None:
     await tx.drives.advance(drive.id, to=DriveState.SEALED, who=_WHO)
     head = found.manifest.head
-    why = f"for {head.to}, before this catalog was restored: {head.files:,} files, {head.bytes:,} bytes"
+    why = f"for {head.to}, before this catalog was restored: {counted(head.files)}, {head.bytes:,} bytes"
     await tell_of_drive(tx, drive.name, "sealed", round_=drive.round, who=_WHO, why=why)
     await confirming.drives_confirmed(tx, sealed.peer_id, held, who=head.to)
     # In a new epoch, once more: the peer tells again what it took from our drives, which was refused before.

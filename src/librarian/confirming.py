@@ -13,6 +13,7 @@ from librarian import outcomes
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening, Tally
 from librarian.notifying import tell_of_drive
+from librarian.quantities import counted
 from librarian.states import Damage, Intent, Presence, TransferState
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ async def entries_held(
 async def drives_confirmed(tx: Transaction, peer: PeerId, files: Sequence[FileId], *, who: str) -> None:
     """*peer*, called *who*, holds *files*: tell of the drives that carry some of them, and nothing that it lacks."""
     for drive in await tx.confirmations.all_confirmed(peer, files, who=who):
-        why = f"it holds the {drive.files:,} files, {drive.bytes:,} bytes"
+        why = f"it holds the {counted(drive.files)}, {drive.bytes:,} bytes"
         await tell_of_drive(tx, drive.drive, "confirmed", round_=drive.round, who=who, why=why)
         await tx.alerts.acknowledge([unwanted_cause(drive.drive)])
 
@@ -94,7 +95,7 @@ async def _tell_unwanted(tx: Transaction, peer: Peer, refusals: Sequence[Refusal
         from_it = [each for each in unwanted if each.transfer.manifest_id == manifest]
         await tx.alerts.raise_alert(
             unwanted_cause(drive),
-            message=f"{peer.name} did not take {len(from_it):,} files from the drive {drive}, though nothing is wrong "
+            message=f"{peer.name} did not take {counted(len(from_it))} from the drive {drive}, though nothing is wrong "
             f"with the drive; {from_it[0].transfer.name} among them: {from_it[0].reason}.",
             remedy=f"Settle it with the operators of {peer.name}: from the next drive it would be refused again. "
             "'transfer list --state failed' has the reasons.",
@@ -108,7 +109,7 @@ def unwanted_cause(drive: StoreName) -> str:
 
 async def _received(tx: Transaction, peer: Peer, uuids: Sequence[str]) -> None:
     for drive in await tx.confirmations.heard_from(uuids, who=peer.name):
-        why = f"it reads the {drive.files:,} files, {drive.bytes:,} bytes"
+        why = f"it reads the {counted(drive.files)}, {drive.bytes:,} bytes"
         await tell_of_drive(tx, drive.drive, "received", round_=drive.round, who=peer.name, why=why)
 
 

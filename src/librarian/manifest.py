@@ -20,6 +20,7 @@ from librarian import keys
 from librarian.checksum import Algorithm, Hasher, MemberDigest
 from librarian.errors import BadRequest, LibrarianError, ManifestDamaged, NotFound, ProtocolMismatch
 from librarian.names import MemberPath
+from librarian.quantities import counted
 from librarian.wire.manifest import VERSION, Entry, Head, ManifestLine, Seal
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def open_manifest(path: Path, *, beat: Callable[[], None] = lambda: None) -> Man
     if not keys.is_signed(found.signature, _WHAT, str(VERSION), found.blake3, public_key=head.key):
         raise _damaged(path, scan.lines, "forged", "the signature is not that of the key in its first line")
     if scan.lines - 2 != head.files:
-        raise _damaged(path, 1, "malformed", f"it promises {head.files:,} files, and {scan.lines - 2:,} are listed")
+        raise _damaged(path, 1, "malformed", f"it promises {counted(head.files)}, and {scan.lines - 2:,} are listed")
     ends = (scan.first, scan.last)
     return ManifestFile(path=path, head=head, seal=found, seen=seen, places=scan.places, ends=ends)
 
@@ -288,7 +289,7 @@ def _read_seal(scan: _Scan, head: Head, path: Path) -> Seal:
         # A line that was cut short lists nothing; most often it is the seal.
         listed = max(0, scan.lines - 1 - (not scan.last.endswith(b"\n")))
         raise _damaged(
-            path, scan.lines, "truncated", f"it ends without a seal after {listed:,} of {head.files:,} files"
+            path, scan.lines, "truncated", f"it ends without a seal after {listed:,} of {counted(head.files)}"
         ) from error
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, assert_never
 from librarian import carriage
 from librarian.gates import closed_hours, gate_of
 from librarian.owing import matches, policy_of
+from librarian.quantities import counted
 from librarian.states import (
     OPEN,
     Arrival,
@@ -304,7 +305,7 @@ def _sends(case: _Case) -> str:
     if not case.gate.may_move:
         until = f", until {told_at(case.gate.changes_at)}" if case.gate.changes_at else ""
         return f"waits in batch {batch.id}: nothing moves to {peer.name}, {case.gate.why}{until}"
-    what = f"batch {batch.id} of the {batch.engine} engine ({batch.files:,} files, {batch.bytes:,} bytes)"
+    what = f"batch {batch.id} of the {batch.engine} engine ({counted(batch.files)}, {batch.bytes:,} bytes)"
     why = f": {batch.reason}" if batch.reason else ""
     match batch.state:
         case BatchState.QUEUED | BatchState.SUBMITTING:

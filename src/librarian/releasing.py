@@ -9,6 +9,7 @@ from librarian import adopting, drives, guard
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict, StoreUnavailable, WrongState
 from librarian.notifying import drive_subject, tell_of_drive
+from librarian.quantities import counted
 from librarian.states import DRIVE_MOVES, DriveState, sources_of
 from librarian.stores import examining
 from librarian.stores.drive import at_place
@@ -48,8 +49,9 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
         _refuse_state(drive, DriveState.RELEASED)
         stakes = await stakes_of(tx, drive)
         if stakes.unconfirmed_files != lose:
+            missing = counted(stakes.unconfirmed_files, "is not confirmed", "are not confirmed")
             raise Conflict(
-                f"of {stakes.files:,} files on the drive '{name}' {stakes.unconfirmed_files:,} are not confirmed, "
+                f"of {counted(stakes.files)} on the drive '{name}' {missing}, "
                 f"and of {stakes.last_files:,} of them no other copy is known{_named(stakes)}",
                 remedy=f"Wait for its peer; or, to give them up, say --lose {stakes.unconfirmed_files}.",
                 details={"unconfirmed_files": stakes.unconfirmed_files, "last_files": stakes.last_files},
@@ -58,7 +60,7 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
         await tx.stores.set_open(name, is_open=False)
         await tx.alerts.acknowledge(drives.loading_causes(name))
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.RELEASED}")
-        why = f"with {lose:,} files that are not confirmed" if lose else "all is confirmed"
+        why = f"with {counted(lose, 'file that is', 'files that are')} not confirmed" if lose else "all is confirmed"
         await tell_of_drive(tx, name, "released", round_=drive.round, who=who, why=why)
     guard.step("released")
     await site.stores.remove(name)
@@ -82,7 +84,7 @@ async def lose(site: Site, name: StoreName, *, who: str) -> None:
         await tx.stores.set_open(name, is_open=False)
         await tx.alerts.acknowledge(drives.loading_causes(name))
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.LOST}")
-        why = f"with {stakes.unconfirmed_files:,} files unconfirmed"
+        why = f"with {counted(stakes.unconfirmed_files)} unconfirmed"
         await tell_of_drive(tx, name, "lost", round_=drive.round, who=who, why=why)
     await site.stores.remove(name)
     site.bells.ring("clear")
@@ -134,7 +136,8 @@ def refuse_kept(drive: DriveRecord) -> None:
         )
     if drive.files > 0:
         raise WrongState(
-            f"{drive.files:,} copies on the drive '{drive.name}' are still counted", remedy="Ask again in a moment."
+            f"the drive '{drive.name}' still counts {counted(drive.files, 'copy', 'copies')}",
+            remedy="Ask again in a moment.",
         )
     if not drive.is_plugged:
         raise StoreUnavailable(f"the drive '{drive.name}' is not plugged in", remedy="Plug it in.")

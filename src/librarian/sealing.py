@@ -14,6 +14,7 @@ from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
 from librarian.errors import Conflict, StoreUnavailable, Unavailable, WrongState
 from librarian.notifying import drive_subject
+from librarian.quantities import counted
 from librarian.states import DriveState
 from librarian.timing import utc_now
 from librarian.wire.manifest import Head, Sender
@@ -96,7 +97,7 @@ async def _stop_loading(tx: Transaction, drive: DriveRecord) -> None:
     left = await tx.loading.expected_on(drive.store_id)
     if left:
         raise Unavailable(
-            f"{left} files are being verified on the drive '{drive.name}' right now",
+            f"{counted(left, 'file is', 'files are')} being verified on the drive '{drive.name}' right now",
             remedy="Try again in a moment; nothing was changed.",
         )
 

@@ -75,9 +75,9 @@ def test_a_drive_goes_round_and_round(run, running, comes_to, tmp_path):
     round_two = run("drive", "init", media, "--name", "A07", "--reuse", "--yes")
 
     assert slip == again
-    assert "1 files, 11 B (11 bytes)" in slip
+    assert "1 file, 11 B (11 bytes)" in slip
     assert manifest.open_manifest(tmp_path / "a07.manifest").fingerprint in slip
-    assert "1 files, 11 B: all good" in checked
+    assert "1 file, 11 B: all good" in checked
     assert "in its round 2" in round_two
     comes_to(files=1, state="loading")
     assert (media / "2026/11/one").read_bytes() == b"first light"

@@ -33,9 +33,7 @@ def test_a_rule_is_added_listed_and_removed(here):
     dry = here("rule", "remove", "everything", "--dry-run")
     removed = here("rule", "remove", "everything")
 
-    told = (
-        "the rule 'everything': 0 copies (0 B) are owed no longer, of which 0 are on their way and arrive all the same."
-    )
+    told = "the rule 'everything': 0 copies (0 B) owed no longer; on their way, and arriving all the same: 0."
     assert added.out == "The rule 'everything' sends * to nersc.\n"
     assert listed.out == "everything\tnersc\t*\tany\tyes\t100 %\t0\tcatalog\n"
     assert (dry.out, removed.out) == (f"Would remove {told}\n", f"Removed {told}\n")

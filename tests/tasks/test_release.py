@@ -120,7 +120,7 @@ async def test_what_is_not_confirmed_is_named_and_keeps_the_drive(sealed):
     with pytest.raises(Conflict) as refused:
         await releasing.release(sealed, A07, lose=0, who="ana")
 
-    assert "1 are not confirmed" in refused.value.message
+    assert "1 is not confirmed" in refused.value.message
     assert "2026/11/book" in refused.value.message
     assert "--lose 1" in refused.value.remedy
     assert (await drive_of(sealed)).state is DriveState.SEALED

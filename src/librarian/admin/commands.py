@@ -24,7 +24,7 @@ from librarian.admin import (
     why,
 )
 from librarian.admin.reach import Target, reach
-from librarian.cli.terminal import AsJson, Terminal, awaited, new_app, run_app, size_text, span_text
+from librarian.cli.terminal import AsJson, Terminal, awaited, counted, new_app, run_app, size_text, span_text
 from librarian.settings import check_settings
 from librarian.wire.peers import PeerTraffic
 from librarian.wire.site import RestoredAcknowledged, SiteStatus
@@ -86,7 +86,7 @@ async def status(context: typer.Context, as_json: AsJson = False) -> None:
     running = f"up {found.uptime_seconds:,.0f} s, {found.owner}" if found.tasks else "no server runs"
     lines = [
         f"site {found.name}, generation {found.generation}, {running}",
-        f"holds {found.held.files:,} files, {found.held.bytes:,} bytes",
+        f"holds {counted(found.held.files)}, {found.held.bytes:,} bytes",
         *(f"store {store.name}: {store.problem or 'fine'}" for store in found.stores),
         *map(_peer, found.peers),
         *(f"task {task.name}: {task.last_error if task.failures else 'fine'}" for task in found.tasks),
@@ -97,7 +97,7 @@ async def status(context: typer.Context, as_json: AsJson = False) -> None:
 
 def _peer(peer: PeerTraffic) -> str:
     left = "" if peer.seconds_left is None else f", {span_text(peer.seconds_left)} left"
-    moving = f"{peer.due_files:,} files due, {size_text(peer.due_bytes)}, {size_text(peer.bytes_per_second)}/s{left}"
+    moving = f"{counted(peer.due_files)} due, {size_text(peer.due_bytes)}, {size_text(peer.bytes_per_second)}/s{left}"
     return f"peer {peer.name}: {peer.state}, {moving}{f'; {peer.why_not}' if peer.why_not else ''}"
 
 

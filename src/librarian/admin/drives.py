@@ -10,7 +10,7 @@ import typer
 from librarian.admin import inspecting, releasing, sealing
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, new_app, size_text
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, counted, instant_text, new_app, size_text
 from librarian.names import StoreName
 from librarian.wire.drives import (
     AttachDrive,
@@ -160,7 +160,7 @@ def _absolute(path: Path) -> str:
 def _lines(told: DriveStory) -> Iterator[str]:
     drive = told.drive
     yield f"drive '{drive.name}': {drive.state.value} since {instant_text(drive.since)} UTC, by {drive.who}"
-    yield f"round {drive.round}, {drive.files:,} files ({size_text(drive.bytes)}) on {size_text(drive.size)}"
+    yield f"round {drive.round}, {counted(drive.files)} ({size_text(drive.bytes)}) on {size_text(drive.size)}"
     yield f"{drive.filesystem}, serial {drive.serial or 'unknown'}, {drive.uuid}"
     seen = f"{drive.path} on {instant_text(drive.seen_at)} UTC"
     yield f"plugged in at {drive.path}" if drive.is_plugged else f"not plugged in; last seen at {seen}"
@@ -175,8 +175,8 @@ def _lines(told: DriveStory) -> Iterator[str]:
 
 def _carried(manifest: ManifestSummary) -> Iterator[str]:
     if not manifest.is_complete:
-        yield f"its manifest for {manifest.to} is being written: {manifest.files:,} files"
+        yield f"its manifest for {manifest.to} is being written: {counted(manifest.files)}"
         return
-    yield f"sealed for {manifest.to}: {manifest.files:,} files ({size_text(manifest.bytes)})"
-    yield f"  confirmed: {manifest.confirmed_files:,} files ({size_text(manifest.confirmed_bytes)})"
-    yield f"  failed: {manifest.failed_files:,} files ({size_text(manifest.failed_bytes)})"
+    yield f"sealed for {manifest.to}: {counted(manifest.files)} ({size_text(manifest.bytes)})"
+    yield f"  confirmed: {counted(manifest.confirmed_files)} ({size_text(manifest.confirmed_bytes)})"
+    yield f"  failed: {counted(manifest.failed_files)} ({size_text(manifest.failed_bytes)})"

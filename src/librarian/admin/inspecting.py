@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from librarian import manifest
-from librarian.cli.terminal import AsJson, Terminal, instant_text, size_text
+from librarian.cli.terminal import AsJson, Terminal, counted, instant_text, size_text
 from librarian.client.progress import INTERVAL, Phase, Progress
 from librarian.errors import IntegrityError, StoreUnavailable
 from librarian.inspecting import Inspection
@@ -106,12 +106,15 @@ def _conclude(terminal: Terminal, found: ManifestFile, *, bad: int, is_the_drive
     what = f"drive {head.drive}, round {head.round}, sealed by {head.sender.name} for {head.to}"
     lines = [
         f"{what} on {instant_text(head.sealed_at)} UTC",
-        f"{head.files:,} files, {size_text(head.bytes)}: {f'{bad:,} are bad' if bad else 'all good'}",
+        f"{counted(head.files)}, {size_text(head.bytes)}: {counted(bad, 'is bad', 'are bad') if bad else 'all good'}",
         f"signed by {found.fingerprint}",
     ]
     terminal.one(told, text="\n".join(lines))
     if bad:
-        raise IntegrityError(f"{bad:,} files or members of drive '{head.drive}' are not as sealed", remedy=_REMEDY)
+        raise IntegrityError(
+            f"{counted(bad, 'file or member', 'files or members')} of drive '{head.drive}' not as sealed",
+            remedy=_REMEDY,
+        )
     if not is_the_drive:
         raise IntegrityError(
             f"all is well, but this is not the drive that was sealed as '{head.drive}': it is a copy, or in use again",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Terminal, awaited, size_text, span_text
+from librarian.cli.terminal import AsJson, Terminal, awaited, counted, size_text, span_text
 from librarian.wire.journeys import DriveStatus, Journey, Outlook
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ async def status(context: typer.Context, as_json: AsJson = False) -> None:
 def _drive(drive: Journey) -> Iterator[str]:
     filled = round(_BAR * min(drive.held.bytes / drive.size, 1)) if drive.size else 0
     bar = f"[{'#' * filled}{'.' * (_BAR - filled)}]"
-    on_it = f"{size_text(drive.held.bytes)} of {size_text(drive.size)}, {drive.held.files:,} files"
+    on_it = f"{size_text(drive.held.bytes)} of {size_text(drive.size)}, {counted(drive.held.files)}"
     state = f"{drive.state.value} for {span_text(drive.age_seconds)}, by {drive.who}"
     yield f"{drive.name}  {bar} {on_it}; {state}; round {drive.round}"
     if drive.carried and drive.confirmed and drive.waiting and drive.failed:
-        told = f"confirmed {drive.confirmed.files:,} of {drive.carried.files:,} files by {drive.to}"
+        told = f"confirmed {drive.confirmed.files:,} of {counted(drive.carried.files)} by {drive.to}"
         rest = f"waiting {_amount(drive.waiting)}; failed {_amount(drive.failed)}"
         yield f"    {told}, {size_text(drive.confirmed.bytes)}; {rest}"
     if drive.is_plugged and drive.problem:
@@ -57,10 +57,10 @@ def _rule(rule: Outlook) -> Iterator[str]:
         yield "    no drive fits this rule yet"
     else:
         yield (
-            f"    needs {rule.drives_due:,} more drives of {size_text(rule.drive_bytes)} now, "
+            f"    needs {counted(rule.drives_due or 0, 'more drive')} of {size_text(rule.drive_bytes)} now, "
             f"then {rule.drives_per_week} a week"
         )
 
 
 def _amount(tally: TallyStatus) -> str:
-    return f"{tally.files:,} files, {size_text(tally.bytes)}" if tally.files else "none"
+    return f"{counted(tally.files)}, {size_text(tally.bytes)}" if tally.files else "none"

@@ -11,7 +11,7 @@ import typer
 from librarian.admin.arguments import checked
 from librarian.admin.paging import pages
 from librarian.admin.reach import reach, require_server
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, size_text
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, counted, size_text
 from librarian.client.progress import Phase, Progress
 from librarian.errors import IntegrityError, WrongState
 from librarian.states import ReceptionState
@@ -102,7 +102,7 @@ def _progress(found: ReceptionDescription) -> Progress:
 
 
 def _story(found: ReceptionDescription) -> str:
-    held = f"{found.held_files:,} of {found.files:,} files are held here"
+    held = f"{found.held_files:,} of {counted(found.files, 'file is', 'files are')} held here"
     known = f", {found.known_files:,} of them since before" if found.known_files else ""
     bad = f"; {found.bad_files:,} could not be taken" if found.bad_files else ""
     told = "" if found.tells else " Nobody is told."

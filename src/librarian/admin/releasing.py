@@ -10,7 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from librarian.admin.reach import reach, require_server
-from librarian.cli.terminal import AsJson, Terminal, awaited, size_text
+from librarian.cli.terminal import AsJson, Terminal, awaited, counted, size_text
 from librarian.errors import BadRequest, StoreUnavailable
 from librarian.names import StoreName
 from librarian.states import DriveState
@@ -97,9 +97,9 @@ def _ask(drive: DriveDescription, *, is_sure: bool) -> None:
 
 def _stakes(told: DriveStakes, done: str) -> str:
     lines = [
-        f"{done}: {told.files:,} files ({size_text(told.bytes)}) were on it.",
-        f"  not confirmed: {told.unconfirmed_files:,} files ({size_text(told.unconfirmed_bytes)})",
-        f"  no other copy known: {told.last_files:,} files ({size_text(told.last_bytes)})",
+        f"{done}: {counted(told.files, 'file')} ({size_text(told.bytes)}) on it.",
+        f"  not confirmed: {counted(told.unconfirmed_files)} ({size_text(told.unconfirmed_bytes)})",
+        f"  no other copy known: {counted(told.last_files)} ({size_text(told.last_bytes)})",
         *(f"    {name}" for name in told.examples),
     ]
     return "\n".join(lines)

@@ -8,7 +8,7 @@ import typer
 
 from librarian.admin.arguments import checked
 from librarian.admin.reach import reach
-from librarian.cli.terminal import AsJson, Column, Terminal, awaited, instant_text, new_app, size_text
+from librarian.cli.terminal import AsJson, Column, Terminal, awaited, counted, instant_text, new_app, size_text
 from librarian.errors import BadRequest
 from librarian.names import RuleName
 from librarian.policies import RulePolicy
@@ -140,10 +140,11 @@ async def remove(
     query = {"dry_run": "true"} if dry_run else {}
     async with reach(context.obj) as client:
         told = await client.request("DELETE", f"/rules/{RuleName(name)}", query=query, answer=RuleRemoval)
+    copies = counted(told.waived_files, "copy", "copies")
     text = (
-        f"{'Would remove' if told.is_dry_run else 'Removed'} the rule '{told.name}': {told.waived_files:,} copies "
-        f"({size_text(told.waived_bytes)}) are owed no longer, of which {told.under_way_files:,} are on their way and "
-        "arrive all the same."
+        f"{'Would remove' if told.is_dry_run else 'Removed'} the rule '{told.name}': {copies} "
+        f"({size_text(told.waived_bytes)}) owed no longer; on their way, and arriving all the same: "
+        f"{told.under_way_files:,}."
     )
     Terminal(is_json=as_json).one(told, text=text)
 
@@ -221,7 +222,7 @@ def _way(way: RuleWay) -> Iterator[str]:
 
 def _due(group: DueGroup) -> str:
     reason = f": {group.example}" if group.example else ""
-    return f"{group.state.value}: {group.files:,} copies, {size_text(group.bytes)}{reason}"
+    return f"{group.state.value}: {counted(group.files, 'copy', 'copies')}, {size_text(group.bytes)}{reason}"
 
 
 def _file(file: FileWhy) -> str:

@@ -13,7 +13,7 @@ import typer
 
 from librarian.admin.arguments import STDIN, checked
 from librarian.admin.reach import reach, require_server
-from librarian.cli.terminal import AsJson, Terminal, awaited, instant_text, size_text
+from librarian.cli.terminal import AsJson, Terminal, awaited, counted, instant_text, size_text
 from librarian.client.progress import Phase, Progress
 from librarian.errors import BadRequest, StoreUnavailable
 from librarian.names import StoreName
@@ -142,7 +142,7 @@ def _slip(told: PackingSlip) -> Iterator[str]:
     yield f"from            {told.sender}"
     yield f"to              {told.to}"
     yield f"sealed          {instant_text(told.sealed_at)} UTC"
-    yield f"contents        {told.files:,} files, {size_text(told.bytes)} ({told.bytes:,} bytes)"
+    yield f"contents        {counted(told.files)}, {size_text(told.bytes)} ({told.bytes:,} bytes)"
     yield from (
         f"  {line.files:>9,}  {size_text(line.bytes):>8}  {line.prefix}" for line in told.contents[:_MOST_LINES]
     )

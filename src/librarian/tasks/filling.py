@@ -9,6 +9,7 @@ from librarian import owing
 from librarian.catalog.records import Happening
 from librarian.drives import full_cause, no_room_cause
 from librarian.notifying import drive_subject
+from librarian.quantities import counted
 from librarian.states import DriveState
 from librarian.tasks import choosing
 
@@ -60,7 +61,7 @@ async def tell_cramped(tx: Transaction, target: Target, least: Loadable) -> None
 async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:
     """Nothing more goes onto *target*: a drive is full, and of another store a person should know."""
     held = await tx.tallies.of(f"store:{target.name}")
-    on_it = f"{held.files:,} files, {held.bytes:,} bytes are on it"
+    on_it = f"{counted(held.files)}, {held.bytes:,} bytes are on it"
     if target.drive is None or held.files == 0:
         await tx.alerts.raise_alert(
             no_room_cause(target.name),

@@ -17,6 +17,7 @@ from librarian.catalog.loading import Setback
 from librarian.catalog.records import Happening
 from librarian.errors import Draining, LibrarianError, NoRoom, SourceBad, Unavailable
 from librarian.policies import MIB
+from librarian.quantities import counted
 from librarian.states import DriveState, DueState
 from librarian.stores.base import Bringing
 from librarian.tasks import filling
@@ -258,7 +259,7 @@ class Load(Task[Lading, Made]):
             copy, error = refused[0]
             await tx.alerts.raise_alert(
                 f"cannot-load:{plan.target}:{error.code}",
-                message=f"{len(refused)} files cannot be copied onto {plan.target}, {copy.due.name} among them: "
+                message=f"{counted(len(refused))} cannot be copied onto {plan.target}, {copy.due.name} among them: "
                 f"{error.message}",
                 remedy=error.remedy,
             )

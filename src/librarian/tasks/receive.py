@@ -244,7 +244,7 @@ class Receive(Task[Copying, Copied]):
             after += len(entries)
         if missing := wanted - lane.entries.keys():
             raise StoreUnavailable(
-                f"the manifest of {reception.drive} does not list {len(missing):,} transfers that were opened for it",
+                f"{len(missing):,} of the transfers that were opened for {reception.drive} are not in its manifest",
                 remedy="Plug in the drive that was received before.",
             )
 

@@ -14,6 +14,7 @@ from librarian.catalog.loading import Owed, Setback
 from librarian.catalog.records import Happening, Tally
 from librarian.errors import ChecksumMismatch, NameHeld, SizeMismatch
 from librarian.outcomes import lost_cause
+from librarian.quantities import counted
 from librarian.replication import Arrived, Unarrived
 from librarian.states import Arrival, DueState, Intent, Presence
 from librarian.tasks.verifying import Bad
@@ -250,7 +251,7 @@ async def _put_off(tx: Transaction, bad: Sequence[Bad]) -> None:
         first = spoilt[0]
         await tx.alerts.raise_alert(
             f"bad-write:{first.transfer.store}",
-            message=f"What was written to {first.transfer.store} reads otherwise, {len(spoilt)} files now, "
+            message=f"What was written to {first.transfer.store} reads otherwise, {counted(len(spoilt))} now, "
             f"{first.transfer.name} among them: {first.error.message}",
             remedy="Look at the disk, its cable and the kernel's log. The copies are made again.",
         )
@@ -278,7 +279,7 @@ async def alert_waiting(tx: Transaction, waiting: Sequence[Later]) -> None:
     store = first.transfer.store
     await tx.alerts.raise_alert(
         f"ingest-waits:{store}:{first.error.code}",
-        message=f"Cannot ingest {len(waiting)} files onto {store} for long, {first.transfer.name} among them: "
+        message=f"Cannot ingest {counted(len(waiting))} onto {store} for long, {first.transfer.name} among them: "
         f"{first.error.message}",
         remedy=first.error.remedy,
     )

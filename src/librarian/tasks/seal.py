@@ -17,6 +17,7 @@ from librarian import drives, guard, pairing, sealing
 from librarian.errors import LibrarianError, StoreUnavailable
 from librarian.manifest import ManifestWriter
 from librarian.notifying import tell_of_drive
+from librarian.quantities import counted
 from librarian.states import DriveState, RuleWay
 from librarian.stores import examining
 from librarian.stores.drive import at_place
@@ -173,7 +174,7 @@ class Seal(Task[Portion, Listed | Written]):
         head = result.head.model_dump_json(by_alias=True)
         await tx.manifests.finish(plan.manifest.id, head=head, seal=result.seal.model_dump_json())
         if await tx.drives.advance(plan.drive.id, to=DriveState.SEALED, who=plan.manifest.sealed_by):
-            why = f"for {plan.manifest.peer}: {result.head.files:,} files, {result.head.bytes:,} bytes"
+            why = f"for {plan.manifest.peer}: {counted(result.head.files)}, {result.head.bytes:,} bytes"
             drive, who = plan.drive, plan.manifest.sealed_by
             await tell_of_drive(tx, drive.name, "sealed", round_=drive.round, who=who, why=why)
 
