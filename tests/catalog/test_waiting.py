@@ -31,6 +31,10 @@ async def plan_of(site):
     return explain
 
 
+def _to_load(tx, store, *, since=None):
+    return tx.loading.candidates(RuleId(1), store=store, now=utc_now(), since=since, largest=10, limit=10)
+
+
 @pytest.mark.parametrize(
     "look",
     [
@@ -39,9 +43,10 @@ async def plan_of(site):
         lambda tx: tx.waiting.sample(RuleId(1), now=utc_now(), limit=10),
         lambda tx: tx.waiting.candidates(RuleId(1), now=utc_now(), limit=10),
         lambda tx: tx.loading.rules(utc_now()),
-        lambda tx: tx.loading.candidates(RuleId(1), store=ANY_STORE, now=utc_now(), largest=10, limit=10),
+        lambda tx: _to_load(tx, ANY_STORE),
+        lambda tx: _to_load(tx, ANY_STORE, since=utc_now()),
     ],
-    ids=["peers", "rules", "sample", "candidates", "rules to load", "copies to load"],
+    ids=["peers", "rules", "sample", "candidates", "rules to load", "copies to load", "new copies to load"],
 )
 async def test_what_waits_is_found_in_the_index_of_what_is_due(plan_of, look):
     plan = await plan_of(look)
@@ -51,9 +56,7 @@ async def test_what_waits_is_found_in_the_index_of_what_is_due(plan_of, look):
 
 
 async def test_copies_for_one_store_are_found_past_those_for_another(plan_of):
-    plan = await plan_of(
-        lambda tx: tx.loading.candidates(RuleId(1), store=StoreId(2), now=utc_now(), largest=10, limit=10)
-    )
+    plan = await plan_of(lambda tx: _to_load(tx, StoreId(2)))
 
     assert "copies_due_on_store" in plan
     assert "ORDER BY" not in plan

@@ -1,5 +1,7 @@
 """Copies onto other stores of ours, on both databases: what is made, when, and what becomes of what goes wrong."""
 
+from contextlib import asynccontextmanager
+
 import pytest
 from sqlalchemy import text
 
@@ -32,6 +34,13 @@ async def site(database_url, tmp_path):
 async def one_database(sqlite_url, tmp_path):
     """The same, where the database makes no difference."""
     async with opened_site(sqlite_url, tmp_path / "chajnantor", stores=("fast", "slow", "spare")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def one_limited(sqlite_url, tmp_path):
+    """A site with two more stores, of which "slow" is the fuller one."""
+    async with limited_site(sqlite_url, tmp_path / "chajnantor", slow=100_000, spare=200_000) as opened:
         yield opened
 
 
@@ -88,6 +97,61 @@ async def test_what_arrives_is_copied_at_once_and_no_second_time(site):
 
     assert await stores_of(site, "new") == {"fast": GOOD, "slow": GOOD}
     assert await dues_of(site, "new") == ()
+
+
+def with_limits(**limits):
+    """A change of settings: the stores take so many bytes."""
+
+    def change(settings):
+        stores = (store.model_copy(update={"limit": limits.get(store.name)}) for store in settings.stores)
+        return settings.model_copy(update={"stores": tuple(stores)})
+
+    return change
+
+
+@asynccontextmanager
+async def limited_site(database_url, folder, **limits):
+    """A site that holds files on "fast", with more stores that take so many bytes."""
+    opening = opened_site(database_url, folder, stores=("fast", *limits), change=with_limits(**limits))
+    async with opening as site:
+        async with site.catalog.begin() as tx:
+            for name in limits:
+                await tx.stores.set_open(StoreName(name), is_open=True)
+        yield site
+
+
+async def test_what_fits_is_copied_at_once_while_something_larger_waits(database_url, tmp_path):
+    async with limited_site(database_url, tmp_path / "chajnantor", slow=100_000) as site:
+        await hold(site, "large", bytes(200_000))
+        await rule(site, "slow")
+        loading = Load(site)
+        await loading.run_pass(plenty_of_time())
+        told = await alerts_of(site)
+        async with site.catalog.begin() as tx:
+            await tx.stores.set_open(StoreName("slow"), is_open=False)
+        await committed(site, "small", b"fits")
+        await ingest(site)
+        async with site.catalog.begin() as tx:
+            await tx.stores.set_open(StoreName("slow"), is_open=True)
+
+        await loading.run_pass(plenty_of_time())
+        await ingest(site)
+
+        assert set(await stores_of(site, "small")) == {"fast", "slow"}
+        assert told == ["no-room:slow"]
+
+
+async def test_a_store_that_has_much_to_verify_is_filled_before_another_is_begun(one_limited, monkeypatch):
+    monkeypatch.setattr("librarian.tasks.load.MOST_FILES", 1)
+    await hold(one_limited, "a", b"one")
+    await hold(one_limited, "b", b"two")
+
+    await rule(one_limited, "slow", "spare", batch_files=1)
+    await load(one_limited)
+    await load(one_limited)
+
+    assert set(await stores_of(one_limited, "a")) == {"fast", "slow"}
+    assert set(await stores_of(one_limited, "b")) == {"fast", "slow"}
 
 
 async def test_a_copy_on_each_store_is_made_on_each(site):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+from datetime import timedelta
 
 import pytest
 
@@ -160,6 +161,31 @@ async def test_what_is_larger_than_a_drive_makes_none_full(site, plugged):
 
     assert (await record(site)).state is DriveState.LOADING
     assert await alerts_of(site) == ["no-room:A07"]
+
+
+async def test_a_file_for_an_empty_drive_makes_no_drive_full_that_has_much_room(site, plugged, monkeypatch):
+    await plugged("A07")
+    await hold(site, "begun", os.urandom(5 * MIB))
+    await rule(site, "A0*")
+    await load(site)
+    await hold(site, "large", os.urandom(50 * MIB))
+    await rule(site, "A0*", name="more")
+    loading = Load(site)
+    await loading.run_pass(plenty_of_time())
+    alone = (await record(site)).state, await alerts_of(site)
+
+    await plugged("A08")
+    await hold(site, "small", b"fits")
+    await rule(site, "A0*", name="yet-more")
+    await loading.run_pass(plenty_of_time())
+    await ingest(site)
+    monkeypatch.setattr("librarian.tasks.load.CRAMPED_FOR", timedelta(0))
+    await loading.run_pass(plenty_of_time())
+
+    assert alone == (DriveState.LOADING, ["no-room:A07"])
+    assert set(await stores_of(site, "large")) == {"fast", "A08"}
+    assert set(await stores_of(site, "small")) == {"fast", "A07"}
+    assert ((await record(site)).state, await alerts_of(site)) == (DriveState.LOADING, [])
 
 
 async def test_nobody_looks_for_room_on_a_drive_that_is_taken_away(site, plugged):

@@ -152,13 +152,15 @@ class Loading(Repository):
         )
 
     async def candidates(
-        self, rule: RuleId, *, store: StoreId, now: datetime, largest: int, limit: int
+        self, rule: RuleId, *, store: StoreId, now: datetime, since: datetime | None, largest: int, limit: int
     ) -> tuple[Loadable, ...]:
-        """What *rule* owes by *now* on *store*, longest waiting first, of at most *largest* bytes each."""
+        """What *rule* owes on *store*, due *since* then and by *now*, the longest first, of at most *largest* bytes."""
         on_store = [CopyDueRow.store_id == store]
         if store != ANY_STORE:
             # Repeated, or the index of such rows is not used.
             on_store.append(CopyDueRow.store_id > literal_column("0"))
+        if since is not None:
+            on_store.append(CopyDueRow.next_try_at >= since)
         found = await self._connection.execute(
             select(
                 CopyDueRow.file_id,

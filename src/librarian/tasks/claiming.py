@@ -6,6 +6,7 @@ import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from librarian import owing
@@ -68,6 +69,17 @@ class Lading:
     copies: tuple[Copy, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cramped:
+    """Nothing fits on a store that is due for it."""
+
+    #: The least of what is due, and the bytes that are left for it.
+    least: Loadable
+    left: int
+    #: Another store takes it.
+    is_taken_elsewhere: bool
+
+
 @dataclass(kw_only=True)
 class Claimer:
     """Gives each free store something to take in; what it finds settled or hopeless on the way, it writes down."""
@@ -83,18 +95,19 @@ class Claimer:
     ledger: Ledger
     #: The most that fits on a store, as a copy found out for which there was less room than it seemed.
     ceilings: Mapping[StoreName, int]
+    #: Stores on which nothing fitted a short while ago: only what became due since then is looked at.
+    since: Mapping[StoreName, datetime]
     #: Turns that were taken before, for the rules' sake.
     turns: int
     #: Something was settled: there may be more to claim.
     has_settled: bool = False
-    #: Stores on which nothing fits that is due, and the least of that.
-    cramped: dict[StoreName, Loadable] = field(default_factory=dict)
+    cramped: dict[StoreName, Cramped] = field(default_factory=dict)
 
     async def claim_for(self, target: Target) -> Lading | None:
         """Claim the next copies for *target*, of one rule; None when there are none that fit."""
         policies = {each.rule.id: (each.since, owing.policy_of(each.rule)) for each in self.waiting}
         rules = {each.rule.id: each.rule for each in self.waiting}
-        lacking: list[Loadable] = []
+        lacking: list[tuple[Loadable, Elsewhere]] = []
         for rule_id in planning.in_turn(policies, offers=self.turns):
             policy = policies[rule_id][1]
             if not owing.takes(policy, target.name) or not is_in_hours(policy, now=self.now):
@@ -104,23 +117,31 @@ class Claimer:
                 return await self._open(chosen, target)
             lacking += left
         if lacking and not self.has_settled:
-            self.cramped[target.name] = min(lacking, key=choosing.room_for)
+            least, where = min(lacking, key=lambda each: choosing.room_for(each[0]))
+            self.cramped[target.name] = Cramped(least=least, left=self._left_on(target), is_taken_elsewhere=where.fits)
         return None
+
+    def _left_on(self, target: Target) -> int:
+        return min(self.ledger.left_on(target.name), self.ceilings.get(target.name, BEYOND))
+
+    def _fullest(self, size: int, among: Collection[StoreName]) -> StoreName | None:
+        roomy = [name for name in among if size <= self.ceilings.get(name, BEYOND)]
+        return self.ledger.place_fullest(size, among=roomy)
 
     async def _choose(
         self, rule: Rule, policy: RulePolicy, target: Target
-    ) -> tuple[list[tuple[Loadable, Go]], Sequence[Loadable]]:
+    ) -> tuple[list[tuple[Loadable, Go]], Sequence[tuple[Loadable, Elsewhere]]]:
         """The copies for *target* with their sources; and where there are none, some of those that lack room."""
         store = target.id if policy.copies == "each" else ANY_STORE
         most = min(policy.batch_files, BATCH_FILES)
         scene = self._scene(rule, policy, target)
-        largest = min(self.ledger.left_on(target.name), self.ceilings.get(target.name, BEYOND))
+        since = self.since.get(target.name)
+        due = partial(self.tx.loading.candidates, rule.id, store=store, now=self.now, since=since, limit=most)
+        largest = self._left_on(target)
         while True:
-            page = await self.tx.loading.candidates(rule.id, store=store, now=self.now, largest=largest, limit=most)
+            page = await due(largest=largest)
             if not page:
-                return [], await self.tx.loading.candidates(
-                    rule.id, store=store, now=self.now, largest=BEYOND, limit=most
-                )
+                return [], await self._lacking(await due(largest=BEYOND), scene) if since is None else ()
             choices = await self._look(page, scene)
             chosen = [(copy, choice) for copy, choice in choices if isinstance(choice, Go)]
             await self._settle(choices, target)
@@ -129,11 +150,13 @@ class Claimer:
             # What seems to fit does not, with what a file takes beyond its bytes: something smaller may.
             largest = min(copy.size for copy in page) - 1
 
-    def _scene(self, rule: Rule, policy: RulePolicy, target: Target) -> Scene:
-        def fullest(size: int, among: Collection[StoreName]) -> StoreName | None:
-            roomy = [name for name in among if size <= self.ceilings.get(name, BEYOND)]
-            return self.ledger.place_fullest(size, among=roomy)
+    async def _lacking(self, page: Sequence[Loadable], scene: Scene) -> list[tuple[Loadable, Elsewhere]]:
+        """Those of *page*, which do not fit on the target, that are really to be made."""
+        choices = await self._look(page, scene)
+        await self._settle(choices, scene.target)
+        return [(copy, choice) for copy, choice in choices if isinstance(choice, Elsewhere)]
 
+    def _scene(self, rule: Rule, policy: RulePolicy, target: Target) -> Scene:
         carriers = [
             each.name
             for each in self.targets
@@ -145,7 +168,7 @@ class Claimer:
             usable={name: each for name, each in self.usable.items() if policy.way is RuleWay.LOCAL or each.drive},
             readable=self.readable,
             carriers=carriers,
-            fullest=fullest,
+            fullest=self._fullest,
         )
 
     async def _look(self, page: Sequence[Loadable], scene: Scene) -> list[tuple[Loadable, Choice]]:

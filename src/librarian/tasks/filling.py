@@ -16,14 +16,18 @@ from librarian.tasks import choosing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from librarian.catalog.loading import Loadable, Target
+    from librarian.catalog.loading import Target
     from librarian.catalog.transaction import Transaction
     from librarian.catalog.waiting import WaitingRule
     from librarian.stores.base import Capacity
+    from librarian.tasks.claiming import Cramped
 
 log = logging.getLogger(__name__)
 
 _ACTOR: Final = "load"
+#: A drive is full once nothing fits and less than half of it is left, or, while another takes what is due, a tenth.
+_MUCH: Final = 2
+_LITTLE: Final = 10
 
 
 def wanted(targets: Sequence[Target], waiting: Sequence[WaitingRule], *, with_drives: bool) -> list[Target]:
@@ -44,18 +48,32 @@ def is_past_mark(target: Target, capacity: Capacity) -> bool:
     return used * 1000 >= target.full_at * capacity.total_bytes
 
 
-async def tell_cramped(tx: Transaction, target: Target, least: Loadable) -> None:
-    """Nothing that is due fits on *target*, not even *least*: it is full, unless that fits on no drive of its size."""
-    held = await tx.tallies.of(f"store:{target.name}")
-    if target.drive is None or (held.files and choosing.room_for(least) <= target.size):
+async def tell_cramped(tx: Transaction, target: Target, cramped: Cramped) -> None:
+    """Nothing that is due fits on *target*: it is full, unless it would leave with too little on it."""
+    least = cramped.least
+    is_for_larger = target.drive is not None and choosing.room_for(least) > target.size
+    if target.drive is not None and not is_for_larger and _is_worth_sending(target, cramped):
         await tell_full(tx, target, why="nothing that is due fits any more")
         return
+    if cramped.is_taken_elsewhere:
+        return
+    if target.drive is None:
+        await tell_full(tx, target, why="nothing that is due fits any more")
+        return
+    lacks = f"more than a drive of {target.size:,} bytes takes" if is_for_larger else f"and {cramped.left:,} are left"
     await tx.alerts.raise_alert(
         no_room_cause(target.name),
         message=f"Nothing that is due fits on {target.name}: the least is {least.name} with {least.size:,} bytes, "
-        f"more than a drive of {target.size:,} bytes takes",
-        remedy="Use a larger drive, or send it by a rule without drives.",
+        f"{lacks}",
+        remedy="Use a larger drive, or send it by a rule without drives."
+        if is_for_larger
+        else f"Plug in another drive as well. What is smaller still goes onto {target.name}.",
     )
+
+
+def _is_worth_sending(target: Target, cramped: Cramped) -> bool:
+    """Whether it may count as full: one large file must not send drives away on which small ones have much room."""
+    return cramped.left < target.size // (_LITTLE if cramped.is_taken_elsewhere else _MUCH)
 
 
 async def tell_full(tx: Transaction, target: Target, *, why: str) -> None:

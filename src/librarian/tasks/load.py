@@ -15,6 +15,7 @@ from librarian import guard, intake, outcomes, room
 from librarian.catalog.incoming_rows import Failure
 from librarian.catalog.loading import Setback
 from librarian.catalog.records import Happening
+from librarian.drives import no_room_cause
 from librarian.errors import Draining, LibrarianError, NoRoom, SourceBad, Unavailable
 from librarian.policies import MIB
 from librarian.quantities import counted
@@ -29,7 +30,7 @@ from librarian.tasks.lanes import cancel_all
 from librarian.timing import retry_delay, utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Sequence, Set
     from datetime import datetime
 
     from librarian.catalog.loading import Target
@@ -50,7 +51,7 @@ MOST_TOLD: Final = 10
 #: While so much is on its way to a store, nothing more is begun.
 MOST_FILES: Final = 2 * BATCH_FILES
 MOST_BYTES: Final = 4 * BATCH_BYTES
-#: A store on which nothing fits is looked at again after this long.
+#: On a store on which nothing fits only what becomes due is tried for this long.
 CRAMPED_FOR: Final = timedelta(minutes=1)
 #: And so long nothing so large is tried on one that had less room than it said.
 LOWER_FOR: Final = timedelta(minutes=10)
@@ -99,8 +100,8 @@ class Load(Task[Lading, Made]):
         self._lanes: dict[StoreName, asyncio.Task[object]] = {}
         self._ceilings: dict[StoreName, _Ceiling] = {}
         self._turns = 0
-        #: Until when (monotonic) stores rest on which nothing fits.
-        self._cramped: dict[StoreName, float] = {}
+        #: When nothing fitted on a store.
+        self._cramped: dict[StoreName, datetime] = {}
         #: Drives may have become full since they were looked at.
         self._may_be_full = True
         #: The last plan settled something: there may be more to claim.
@@ -138,7 +139,7 @@ class Load(Task[Lading, Made]):
         is_settling = True
         while is_settling:
             self._view = await self._look()
-            if not self._view.usable:
+            if not (self._view.usable or self._cramped):
                 return
             async with self.site.catalog.begin() as tx:
                 claims = await self._claim(tx, self._view)
@@ -161,9 +162,6 @@ class Load(Task[Lading, Made]):
     def _is_usable(self, target: Target) -> bool:
         if not target.is_open or target.drive not in (None, DriveState.LOADING):
             return False
-        # Ingest keeps up, or what is on its way to a drive that is pulled out would have no bound.
-        if target.expected.files >= MOST_FILES or target.expected.bytes >= MOST_BYTES:
-            return False
         return target.name in self.site.stores and self.site.stores.lookup(target.name).problem is None
 
     async def _claim(self, tx: Transaction, view: _View, *, most: int | None = None) -> list[Lading]:
@@ -182,25 +180,34 @@ class Load(Task[Lading, Made]):
             readable=[store.name for store in readable],
             ledger=ledger,
             ceilings={name: ceiling.bytes for name, ceiling in self._ceilings.items()},
+            # A little more: what is written down late became due earlier.
+            since={name: at - CRAMPED_FOR for name, at in self._cramped.items() if at <= view.now < at + CRAMPED_FOR},
             turns=self._turns,
         )
         claims: list[Lading] = []
         full = await self._tell_past_mark(tx, view)
         for target in sorted(view.usable.values(), key=lambda each: ledger.left_on(each.name)):
-            is_resting = self._cramped.get(target.name, 0.0) > time.monotonic()
-            if target.name in self._lanes or is_resting or target.name in full or len(claims) == most:
+            is_busy = target.name in self._lanes or _has_much_coming(target)
+            if is_busy or target.name in full or len(claims) == most:
                 continue
             claim = await claimer.claim_for(target)
             if claim is not None:
                 claims.append(claim)
         self._turns += 1
         self._has_settled = claimer.has_settled
-        for name, least in claimer.cramped.items():
+        await self._note_cramped(tx, view, claimer, busy=self._lanes.keys() | {claim.target for claim in claims})
+        return claims
+
+    async def _note_cramped(self, tx: Transaction, view: _View, claimer: Claimer, *, busy: Set[StoreName]) -> None:
+        for name, cramped in claimer.cramped.items():
             # What is still on its way there counts twice, as promised and as written: wait and see.
             if not view.usable[name].expected.files:
-                self._cramped[name] = time.monotonic() + CRAMPED_FOR.total_seconds()
-                await filling.tell_cramped(tx, view.usable[name], least)
-        return claims
+                self._cramped[name] = view.now
+                await filling.tell_cramped(tx, view.usable[name], cramped)
+        if not claimer.has_settled:
+            relieved = self._cramped.keys() - claimer.since.keys() - claimer.cramped.keys() - busy
+            await tx.alerts.acknowledge([no_room_cause(name) for name in relieved])
+            self._cramped = {name: at for name, at in self._cramped.items() if name not in relieved}
 
     async def _tell_past_mark(self, tx: Transaction, view: _View) -> set[StoreName]:
         full: set[StoreName] = set()
@@ -335,6 +342,11 @@ class Load(Task[Lading, Made]):
     async def recover(self, tx: Transaction) -> None:
         """What was being copied when the process died is due again; what it left in staging is cleared by and by."""
         await tx.loading.abandon(None, reason="the server stopped while it was copied")
+
+
+def _has_much_coming(target: Target) -> bool:
+    """Ingest is to keep up, or what is on its way to a drive that is pulled out would have no bound."""
+    return target.expected.files >= MOST_FILES or target.expected.bytes >= MOST_BYTES
 
 
 def _bringing(copy: Copy) -> Bringing:
