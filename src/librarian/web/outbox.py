@@ -65,7 +65,7 @@ async def _steer(call: Call[SteerNotices, None], *, is_retry: bool) -> Answer:
             if not is_retry:
                 await outcomes.notices_heard(tx, await tx.peers.all())
             done = "said again" if is_retry else "dropped"
-            what = f"{counted(count, 'notice was', 'notices were')} {done}"
+            what = counted(count, f"notice was {done}", f"notices were {done}")
             subject = "site" if body.peer is None else f"peer:{body.peer}"
             await tx.events.tell([Happening(subject=subject, what=what, who=call.caller.name)])
     call.site.bells.ring("deliver")
