@@ -15,6 +15,7 @@ from librarian import checksum, manifest
 from librarian.checksum import Algorithm, Checksum, Hasher
 from librarian.errors import LibrarianError
 from librarian.stores import examining, parts
+from librarian.stores.beside import Belongings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,6 +50,7 @@ class Inspection:
         self._on_bytes = on_bytes
         self._on_file = on_file
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._listed = Belongings()
 
     def flaws(self) -> Iterator[Flaw]:
         """Everything that is not as the manifest says, in its order; the rest is good.
@@ -62,6 +64,7 @@ class Inspection:
         root = os.open(self._root, parts.DIRECTORY)
         try:
             for entry in self._manifest.entries():
+                self._listed.add(entry.name)
                 if entry.kind == "book":
                     yield from self._book(root, entry)
                 elif reason := self._file(root, entry.name, entry.size, Checksum(entry.checksum)):
@@ -69,6 +72,13 @@ class Inspection:
                 self._on_file()
         finally:
             os.close(root)
+
+    def extras(self) -> Iterator[str]:
+        """What stands beside what the manifest lists, once ``flaws`` has read that to its end; raises OSError.
+
+        Members that a book should not have are flaws of it.
+        """
+        return self._listed.beside(self._root)
 
     def is_the_drive(self) -> bool:
         """Whether its identity is the one that was sealed: a copy, or a later round of it, has another generation."""

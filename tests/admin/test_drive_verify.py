@@ -61,11 +61,26 @@ def test_what_is_bad_is_named_with_its_reason(admin, drive, spoil, name, member,
 
     found = admin("drive", "verify", drive, "--json")
 
-    flaw, summary = map(json.loads, found.out.splitlines())
+    flaw, *_, summary = map(json.loads, found.out.splitlines())
     assert found.code == 4
     assert (flaw["name"], flaw["member"]) == (name, member)
     assert words in flaw["reason"]
     assert (summary["bad"], summary["files"]) == (1, 3)
+
+
+def test_what_stands_beside_the_sealed_files_is_named_and_no_fault(admin, drive):
+    for folder in ("lost+found", ".librarian-staging", "photos/summer", "2026/11/empty"):
+        (drive / folder).mkdir(parents=True)
+    for name in ("photos/summer/beach.jpg", "2026/notes", "Readme"):
+        (drive / name).touch()
+
+    told = admin("drive", "verify", drive)
+    lines = [json.loads(line) for line in admin("drive", "verify", drive, "--json").out.splitlines()]
+
+    extras = ["2026/11/empty/", "2026/notes", "Readme", "photos/"]
+    assert (told.code, "all good\nnot in the manifest, and not taken: 4 files or folders\n" in told.out) == (0, True)
+    assert [line["extra"] for line in lines] == [*extras, 4]
+    assert all(f"EXTRA  {name}: it is not in the manifest" in told.out for name in extras)
 
 
 def test_a_copy_of_the_drive_is_told_from_it(admin, drive):

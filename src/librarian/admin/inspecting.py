@@ -64,14 +64,15 @@ def verify(
 ) -> None:
     """Check a sealed drive against its manifest, on any machine: no server, no network, no settings.
 
-    Everything is read from the medium. Prints each file or member that is not as it should be, and the fingerprint of
-    the key that signed the manifest: compare it with the packing slip. Exits with 0 when all is well, 4 when
-    something is bad, 2 where there is no manifest, 3 where the drive cannot be read.
+    Everything is read from the medium. Prints each file or member that is not as it should be, what stands beside
+    them, and the fingerprint of the key that signed the manifest: compare it with the packing slip. Exits with 0 when
+    all is well, 4 when something is bad, 2 where there is no manifest, 3 where the drive cannot be read. What stands
+    beside them is not taken, and no fault.
 
     Example: python -m librarian.admin drive verify /media/a07
     """
     terminal = Terminal(is_json=as_json)
-    bad = 0
+    bad = extra = 0
     try:
         found = manifest.open_manifest(other or path / manifest.NAME)
         with terminal.progress(f"verifying {found.head.drive}") as report:
@@ -82,14 +83,17 @@ def verify(
                 where = flaw.name if flaw.member is None else f"{flaw.name}: {flaw.member}"
                 about = {"name": flaw.name, "member": flaw.member, "reason": flaw.reason}
                 terminal.one(about, text=f"BAD  {where}: {flaw.reason}")
+        for path_of_extra in inspection.extras():
+            extra += 1
+            terminal.one({"extra": path_of_extra}, text=f"EXTRA  {path_of_extra}: it is not in the manifest")
     except OSError as error:
         raise StoreUnavailable(
             f"'{path}' cannot be read: {error.strerror}", remedy="Mount the drive; look at the kernel's log."
         ) from error
-    _conclude(terminal, found, bad=bad, is_the_drive=inspection.is_the_drive())
+    _conclude(terminal, found, bad=bad, extra=extra, is_the_drive=inspection.is_the_drive())
 
 
-def _conclude(terminal: Terminal, found: ManifestFile, *, bad: int, is_the_drive: bool) -> None:
+def _conclude(terminal: Terminal, found: ManifestFile, *, bad: int, extra: int, is_the_drive: bool) -> None:
     head = found.head
     told = {
         "drive": head.drive,
@@ -100,13 +104,16 @@ def _conclude(terminal: Terminal, found: ManifestFile, *, bad: int, is_the_drive
         "files": head.files,
         "bytes": head.bytes,
         "bad": bad,
+        "extra": extra,
         "is_the_drive": is_the_drive,
         "fingerprint": found.fingerprint,
     }
     what = f"drive {head.drive}, round {head.round}, sealed by {head.sender.name} for {head.to}"
+    beside = [f"not in the manifest, and not taken: {counted(extra, 'file or folder', 'files or folders')}"]
     lines = [
         f"{what} on {instant_text(head.sealed_at)} UTC",
         f"{counted(head.files)}, {size_text(head.bytes)}: {counted(bad, 'is bad', 'are bad') if bad else 'all good'}",
+        *(beside if extra else []),
         f"signed by {found.fingerprint}",
     ]
     terminal.one(told, text="\n".join(lines))
