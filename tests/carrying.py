@@ -108,7 +108,7 @@ async def look_for_drives(site: Site) -> None:
 
 async def seal(site: Site, *, to: SiteName = NERSC, name: StoreName = A07) -> None:
     """Order it, and let the task do it."""
-    await sealing.begin(site, name, peer=to, who="ana")
+    await sealing.begin(site, name, peer=to, who="ana", is_unasked=True)
     await go_on_sealing(site)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from librarian import adopting, drives, guard
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict, StoreUnavailable, WrongState
+from librarian.names import FileId
 from librarian.notifying import drive_subject, tell_of_drive
 from librarian.quantities import counted
 from librarian.states import DRIVE_MOVES, DriveState, sources_of
 from librarian.stores import examining
+from librarian.stores.beside import Belongings
 from librarian.stores.drive import at_place
 
 if TYPE_CHECKING:
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Their copies are to be forgotten.
 CLEARED: Final = (DriveState.RELEASED, DriveState.LOST)
+#: More that does not belong on a drive is not named.
+MOST_FOREIGN: Final = 1000
+#: Names that are read from the catalog at once.
+_NAMES: Final = 10_000
 
 
 async def stakes_of(tx: Transaction, drive: DriveRecord) -> Stakes:
@@ -104,30 +111,62 @@ async def reuse(site: Site, name: StoreName, *, who: str) -> None:
     """
     async with site.catalog.read() as tx:
         drive = await tx.drives.get(name)
-        own = await tx.site.get()
     if drive.state is DriveState.WIPING:
         return
-    refuse_kept(drive)
-    if own.restored_at is not None:
-        raise Conflict(
-            "this catalog was restored from a backup, and may not know what is on its drives",
-            remedy="Look at 'alert list' and 'drive status', then run 'restored acknowledge'.",
-        )
-    claim = await at_place(name, lambda: examining.claim_at(Path(drive.path)), what="look at")
-    if claim is None or (claim.identity.uuid, claim.identity.generation) != (drive.uuid, drive.generation):
-        raise StoreUnavailable(
-            f"what is at '{drive.path}' is not the drive '{name}', or a copy of it", remedy="Plug in the drive itself."
-        )
-    await adopting.refuse_unknown(site, drive)
+    await _refuse_wiping(site, drive)
     async with site.catalog.begin() as tx:
         if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who):
-            refuse_kept(await tx.drives.get(name))
+            _refuse_kept(await tx.drives.get(name))
         await tx.events.tell([Happening(subject=drive_subject(name), what="wiping", who=who)])
     guard.step("wiping begun")
     site.bells.ring("wipe")
 
 
-def refuse_kept(drive: DriveRecord) -> None:
+async def foreign_on(site: Site, name: StoreName) -> tuple[str, ...]:
+    """What other hands have put onto the drive *name*, and what would be wiped with it: at most ``MOST_FOREIGN`` names.
+
+    Of one that is being wiped nothing is told. Raises as ``reuse`` does.
+    """
+    async with site.catalog.read() as tx:
+        drive = await tx.drives.get(name)
+    if drive.state is DriveState.WIPING:
+        return ()
+    await _refuse_wiping(site, drive)
+    ours, after = Belongings(), FileId(0)
+    while True:
+        async with site.catalog.read() as tx:
+            page = await tx.clearing.ever_on(drive, after=after, limit=_NAMES)
+        if not page:
+            break
+        after = page[-1][0]
+        for _, file in page:
+            ours.add(file)
+
+    def look() -> tuple[str, ...]:
+        return tuple(islice(ours.beside(Path(drive.path)), MOST_FOREIGN))
+
+    return await at_place(name, look, what="look at")
+
+
+async def _refuse_wiping(site: Site, drive: DriveRecord) -> None:
+    _refuse_kept(drive)
+    async with site.catalog.read() as tx:
+        own = await tx.site.get()
+    if own.restored_at is not None:
+        raise Conflict(
+            "this catalog was restored from a backup, and may not know what is on its drives",
+            remedy="Look at 'alert list' and 'drive status', then run 'restored acknowledge'.",
+        )
+    claim = await at_place(drive.name, lambda: examining.claim_at(Path(drive.path)), what="look at")
+    if claim is None or (claim.identity.uuid, claim.identity.generation) != (drive.uuid, drive.generation):
+        raise StoreUnavailable(
+            f"what is at '{drive.path}' is not the drive '{drive.name}', or a copy of it",
+            remedy="Plug in the drive itself.",
+        )
+    await adopting.refuse_unknown(site, drive)
+
+
+def _refuse_kept(drive: DriveRecord) -> None:
     """Raise WrongState or StoreUnavailable unless *drive* may be wiped now."""
     if drive.state is not DriveState.RELEASED:
         raise WrongState(

@@ -15,15 +15,16 @@ from librarian.checksum import unpack_members
 from librarian.errors import Conflict, StoreUnavailable, Unavailable, WrongState
 from librarian.notifying import drive_subject
 from librarian.quantities import counted
-from librarian.states import DriveState
+from librarian.states import DriveState, RuleWay
 from librarian.timing import utc_now
 from librarian.wire.manifest import Head, Sender
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from librarian.catalog.drives import DriveRecord
     from librarian.catalog.manifests import Carried, ManifestRecord
+    from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
     from librarian.names import SiteName, StoreName
     from librarian.site import Site
@@ -35,14 +36,19 @@ _KEYS: Final = ("name", "kind", "size", "checksum", "uploader", "origin")
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> None:
+async def begin(
+    site: Site, name: StoreName, *, peer: SiteName, who: str, is_unasked: bool = False
+) -> tuple[SiteName, ...]:
     """Close the drive *name* and begin its manifest for *peer*. A repeat changes nothing.
+
+    Returns the other peers that something on it was loaded for: it does not come to them on this drive.
 
     Raises
     ------
     NotFound, WrongState, StoreUnavailable
     Conflict
-        It is sealed for another peer, or bears a manifest that the catalog does not know.
+        It is sealed for another peer, or bears a manifest that the catalog does not know; or nothing on it was
+        loaded for *peer*, and nobody says that it *is_unasked*.
     """
     key = await pairing.signing_key(site)
     async with site.catalog.read() as tx:
@@ -54,10 +60,11 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
         known = await tx.manifests.of(drive)
         if known is not None:
             _refuse_other(drive, known, peer)
-            return
+            return ()
         _refuse_unready(drive)
         await _stop_loading(tx, drive)
         found, own = await tx.peers.get(peer), await tx.site.get()
+        others = await _others(tx, drive, found, is_unasked=is_unasked)
         await tx.drives.advance(drive.id, to=DriveState.SEALING, who=who)
         await tx.stores.set_open(name, is_open=False)
         await tx.alerts.acknowledge(drives.loading_causes(name))
@@ -81,6 +88,26 @@ async def begin(site: Site, name: StoreName, *, peer: SiteName, who: str) -> Non
     guard.step("sealing begun")
     for bell in ("seal", "housekeeping"):
         site.bells.ring(bell)
+    return others
+
+
+async def _others(tx: Transaction, drive: DriveRecord, peer: Peer, *, is_unasked: bool) -> tuple[SiteName, ...]:
+    rules = [rule for rule in await tx.rules.in_force() if rule.way is RuleWay.CARRIED]
+    asking = {rule.peer_id for rule in rules if rule.peer_id is not None}
+    found = await tx.manifests.loaded_for(drive, asking | {peer.id})
+    others = tuple(sorted(each.name for each in (await tx.peers.with_ids(found)).values() if each.id != peer.id))
+    if peer.id not in found and not is_unasked:
+        whose = f"; what is on it was loaded for {_listed(others)}" if others else ""
+        remedy = f"Seal it for {_listed(others)}" if others else "See 'rule list'"
+        raise Conflict(
+            f"nothing on the drive '{drive.name}' was loaded for '{peer.name}', or it holds all of that by now{whose}",
+            remedy=f"{remedy}; to send it to '{peer.name}' all the same, say --unasked.",
+        )
+    return others
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)
 
 
 def _refuse_other(drive: DriveRecord, known: ManifestRecord, peer: SiteName) -> None:

@@ -57,7 +57,7 @@ def comes_to(run):
     return wait
 
 
-def test_a_drive_goes_round_and_round(run, running, comes_to, tmp_path):
+def test_a_drive_goes_round_and_round(admin, run, running, comes_to, tmp_path):
     media = tmp_path / "media"
     media.mkdir()
     (tmp_path / "source").write_bytes(b"first light")
@@ -72,12 +72,16 @@ def test_a_drive_goes_round_and_round(run, running, comes_to, tmp_path):
     checked = run("drive", "verify", media)
     run("drive", "release", "A07", "--lose", "1")
     comes_to(files=0)
+    (media / "notes").touch()
+    tried = admin("--config", running.config, "drive", "init", media, "--name", "A07", "--reuse")
     round_two = run("drive", "init", media, "--name", "A07", "--reuse", "--yes")
 
     assert slip == again
     assert "1 file, 11 B (11 bytes)" in slip
     assert manifest.open_manifest(tmp_path / "a07.manifest").fingerprint in slip
     assert "1 file, 11 B: all good" in checked
+    assert "with 1 file or folder that librarian did not put there (notes) would be wiped" in tried.err
+    assert (tried.code, "Say --yes" in tried.err) == (2, True)
     assert "in its round 2" in round_two
     comes_to(files=1, state="loading")
     assert (media / "2026/11/one").read_bytes() == b"first light"

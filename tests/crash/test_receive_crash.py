@@ -9,7 +9,7 @@ import pytest
 
 from librarian.client import LibrarianClient
 from librarian.states import DriveState
-from librarian.wire.drives import DriveDescription, DriveMade, InitDrive, PackingSlip, SealDrive
+from librarian.wire.drives import DriveMade, DriveSealing, InitDrive, PackingSlip, SealDrive
 from librarian.wire.journeys import DriveStatus
 from librarian.wire.peers import PeerList
 from librarian.wire.receptions import BadEntryPage, ReceiveDrive, ReceptionDescription
@@ -77,7 +77,7 @@ async def ship(source: CrashSite, destination: CrashSite, folder: Path) -> Shipm
         await operator.request("POST", "/drives", body=made, answer=DriveMade)
         await until(lambda: carries(operator, len(FILES) + 1))
         sealed = SealDrive(to="nersc")
-        await operator.request("POST", "/drives/A07/seal", body=sealed, answer=DriveDescription)
+        await operator.request("POST", "/drives/A07/seal", body=sealed, answer=DriveSealing)
         await until(lambda: is_(operator, DriveState.SEALED))
         slip = await operator.request("GET", "/drives/A07/slip", answer=PackingSlip)
     source.kill()

@@ -7,14 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from librarian import drives, guard, releasing
+from librarian import drives, guard, releasing, sealing
 from librarian.catalog.stopped import Selection
+from librarian.errors import Conflict
 from librarian.names import SiteName, StoreName
 from librarian.states import DriveState, DueState, Reach
 from librarian.tasks.load import Load
 from librarian.tasks.plug import Plug
 from librarian.timing import plenty_of_time
-from tests.carrying import seal
+from tests.carrying import A07, NERSC, go_on_sealing, seal
 from tests.holding import hold
 from tests.loading import assert_sound, dues_of, load, rule, stores_of
 from tests.site_fixtures import opened_site
@@ -88,6 +89,7 @@ async def test_what_is_carried_waits_on_the_drive_for_its_peer(site, plugged):
 async def test_what_is_sealed_for_one_peer_is_due_again_for_the_other(site, plugged):
     await knows_nersc(site)
     await knows_nersc(site, "berkeley")
+    await knows_nersc(site, "oslo")
     await hold(site, "a", b"truth")
     await rule(site, "A*", name="east", peer="nersc")
     await rule(site, "A*", name="west", peer="berkeley")
@@ -95,11 +97,15 @@ async def test_what_is_sealed_for_one_peer_is_due_again_for_the_other(site, plug
     await load(site)
     both = {due.rule: (due.state, due.reason) for due in await dues_of(site, "a")}
 
-    await seal(site)
+    with pytest.raises(Conflict, match="loaded for 'berkeley' or 'nersc'"):
+        await sealing.begin(site, A07, peer=SiteName("oslo"), who="ana")
+    others = await sealing.begin(site, A07, peer=NERSC, who="ana")
+    await go_on_sealing(site)
     apart = {due.rule: due.state for due in await dues_of(site, "a")}
     await plugged("A08")
     await load(site)
 
+    assert others == ("berkeley",)
     assert both == {"east": (DueState.LOADED, "on A07"), "west": (DueState.LOADED, "on A07")}
     assert apart == {"east": DueState.LOADED, "west": DueState.DUE}
     again = {due.rule: (due.state, due.reason) for due in await dues_of(site, "a")}

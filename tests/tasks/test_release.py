@@ -25,6 +25,7 @@ from tests.carrying import (
     make_drive,
     outgoing_of,
     seal,
+    write,
 )
 
 
@@ -174,7 +175,11 @@ async def test_a_released_drive_begins_its_next_round_empty(sealed, media):
     await confirm(sealed, *CONTENTS)
     await releasing.release(sealed, A07, lose=0, who="ana")
     await clear(sealed)
+    (media / "lost+found").mkdir()
+    write(media / "photos/beach.jpg", b"holidays")
+    write(media / "2026/11/notes", b"call Ben")
 
+    foreign = await releasing.foreign_on(sealed, A07)
     await releasing.reuse(sealed, A07, who="ana")
     await wipe(sealed)
     await look_for_drives(sealed)
@@ -183,7 +188,8 @@ async def test_a_released_drive_begins_its_next_round_empty(sealed, media):
     assert (after.state, after.round, after.uuid) == (DriveState.LOADING, 2, before.uuid)
     assert after.generation > before.generation
     assert sealed.stores.lookup(A07).problem is None
-    assert {each.name for each in media.iterdir()} == {".librarian-store", ".librarian-staging"}
+    assert foreign == ("2026/11/notes", "photos/")
+    assert {each.name for each in media.iterdir()} == {".librarian-store", ".librarian-staging", "lost+found"}
 
 
 async def test_what_was_missing_on_a_drive_is_removed_once_it_is_wiped(sealed, media):
@@ -232,8 +238,9 @@ async def test_a_copy_of_a_released_drive_is_never_wiped(sealed, media):
     other = Identity(uuid=(await drive_of(sealed)).uuid, generation=99)
     examining.found(media, other)
 
-    with pytest.raises(StoreUnavailable, match="is not the drive"):
-        await releasing.reuse(sealed, A07, who="ana")
+    for order in (releasing.foreign_on(sealed, A07), releasing.reuse(sealed, A07, who="ana")):
+        with pytest.raises(StoreUnavailable, match="is not the drive"):
+            await order
 
     assert (media / "top").exists()
 

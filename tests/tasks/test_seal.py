@@ -115,7 +115,7 @@ async def test_what_is_not_good_any_more_is_not_listed(loaded, media):
 
 
 async def test_a_drive_that_is_away_is_sealed_when_it_is_back(loaded, media):
-    await sealing.begin(loaded, A07, peer=NERSC, who="ana")
+    await sealing.begin(loaded, A07, peer=NERSC, who="ana", is_unasked=True)
     away = media.rename(media.with_name("away"))
     await look_for_drives(loaded)
     await go_on_sealing(loaded)
@@ -129,7 +129,7 @@ async def test_a_drive_that_is_away_is_sealed_when_it_is_back(loaded, media):
 
 
 async def test_an_empty_mount_point_gets_no_manifest(loaded, media):
-    await sealing.begin(loaded, A07, peer=NERSC, who="ana")
+    await sealing.begin(loaded, A07, peer=NERSC, who="ana", is_unasked=True)
     away = media.rename(media.with_name("away"))
     media.mkdir()
 
@@ -141,7 +141,7 @@ async def test_an_empty_mount_point_gets_no_manifest(loaded, media):
 
 
 async def test_a_drive_that_is_stamped_meanwhile_is_sealed_once_more(loaded, media):
-    await sealing.begin(loaded, A07, peer=NERSC, who="ana")
+    await sealing.begin(loaded, A07, peer=NERSC, who="ana", is_unasked=True)
     stamped = Identity(uuid=(await drive_of(loaded)).uuid, generation=99)
     examining.found(media, stamped)
 
@@ -161,15 +161,15 @@ async def test_a_drive_goes_to_one_peer(loaded):
 async def test_only_a_drive_that_is_there_and_carries_something_is_sealed_for_somebody(site, media):
     await make_drive(site, media, is_folder=True)
     with pytest.raises(WrongState, match="nothing is on"):
-        await sealing.begin(site, A07, peer=NERSC, who="ana")
+        await sealing.begin(site, A07, peer=NERSC, who="ana", is_unasked=True)
     await lay(site, media)
     with pytest.raises(NotFound):
-        await sealing.begin(site, A07, peer=NERSC, who="ana")
+        await sealing.begin(site, A07, peer=NERSC, who="ana", is_unasked=True)
     media.rename(media.with_name("away"))
     await look_for_drives(site)
 
     with pytest.raises(StoreUnavailable, match="not plugged in"):
-        await sealing.begin(site, A07, peer=NERSC, who="ana")
+        await sealing.begin(site, A07, peer=NERSC, who="ana", is_unasked=True)
 
 
 async def test_the_story_of_a_drive_tells_who_sealed_it_for_whom(loaded):

@@ -40,7 +40,7 @@ async def test_a_drive_that_is_pulled_out_while_it_is_sealed_is_sealed_when_it_i
             loaded.unplug()
 
     monkeypatch.setattr(guard, "_on_step", [pull])
-    await sealing.begin(site, A07, peer=NERSC, who="ana")
+    await sealing.begin(site, A07, peer=NERSC, who="ana", is_unasked=True)
     await go_on_sealing(site)
     left = list((tmp_path / "media").iterdir())
     await look_for_drives(site)

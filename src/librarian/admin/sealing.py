@@ -18,7 +18,7 @@ from librarian.client.progress import Phase, Progress
 from librarian.errors import BadRequest, StoreUnavailable
 from librarian.names import StoreName
 from librarian.states import DriveState
-from librarian.wire.drives import DriveDescription, DriveStory, PackingSlip, SealDrive
+from librarian.wire.drives import DriveSealing, DriveStory, PackingSlip, SealDrive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,20 +40,26 @@ async def seal(
     context: typer.Context,
     name: Name,
     to: Annotated[str, typer.Option("--to", metavar="PEER", help="The peer that it is carried to.")],
+    is_unasked: Annotated[
+        bool, typer.Option("--unasked", help="Although nothing on it was loaded for that peer.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Close a drive for a peer, write its signed manifest onto it, and print the packing slip.
 
-    Nothing is loaded any more. May be repeated at any time: it goes on, or prints the slip again.
+    Nothing is loaded any more. May be repeated at any time: it goes on, or prints the slip again. Refused where
+    nothing on it was loaded for that peer, since a seal cannot be taken back; --unasked seals it all the same.
 
     Example: python -m librarian.admin drive seal A07 --to nersc
     """
     path, terminal = f"/drives/{StoreName(name)}", Terminal(is_json=as_json)
     async with reach(context.obj) as client:
-        body = checked(SealDrive, to=to)
+        body = checked(SealDrive, to=to, is_unasked=is_unasked)
         await require_server(client, because="it has to write the manifest")
-        begun = await client.request("POST", f"{path}/seal", body=body, answer=DriveDescription)
-        with terminal.progress(f"sealing {begun.name}") as report:
+        begun = await client.request("POST", f"{path}/seal", body=body, answer=DriveSealing)
+        for other in begun.also_for:
+            terminal.note(f"Something on it was loaded for {other} as well: that is due there again, on another drive.")
+        with terminal.progress(f"sealing {begun.drive.name}") as report:
             await _watch(client, path, report)
         told = await client.request("GET", f"{path}/slip", answer=PackingSlip)
     terminal.one(told, text="\n".join(_slip(told)))

@@ -97,6 +97,17 @@ class Clearing(Repository):
             examples=tuple(names),
         )
 
+    async def ever_on(self, drive: DriveRecord, *, after: FileId, limit: int) -> tuple[tuple[FileId, str], ...]:
+        """Files of which a copy is or was on *drive*, by file, those after *after*, with their names."""
+        found = await self._connection.execute(
+            select(InstanceRow.file_id, FileRow.name)
+            .join(FileRow, FileRow.id == InstanceRow.file_id)
+            .where(InstanceRow.store_id == drive.store_id, InstanceRow.file_id > after)
+            .order_by(InstanceRow.file_id)
+            .limit(limit)
+        )
+        return tuple((FileId(row.file_id), row.name) for row in found)
+
     async def left_on(self, drive: DriveRecord, *, after: FileId, limit: int) -> tuple[Resting, ...]:
         """Copies on *drive*, by file, those after *after*."""
         found = await self._connection.execute(

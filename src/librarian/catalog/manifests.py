@@ -13,6 +13,7 @@ from librarian.catalog.columns import to_micros
 from librarian.catalog.files import FILE_COLUMNS
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import (
+    CopyDueRow,
     DriveRow,
     FileRow,
     IncomingRow,
@@ -25,11 +26,11 @@ from librarian.catalog.schema import (
     StoreRow,
 )
 from librarian.names import FileId, ManifestId, PeerId, SiteName, StoreName
-from librarian.states import Intent, Presence, TransferState
+from librarian.states import DueState, Intent, Presence, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from librarian.catalog.drives import DriveId, DriveRecord
@@ -174,6 +175,21 @@ class Manifests(Repository):
             .where(ManifestRow.id.in_(manifests))
         )
         return {ManifestId(row.id): StoreName.trusted(row.name) for row in found}
+
+    async def loaded_for(self, drive: DriveRecord, peers: Iterable[PeerId]) -> list[PeerId]:
+        """Of *peers* those for which something on *drive* was loaded that they have not confirmed."""
+        found: list[PeerId] = []
+        for peer in peers:
+            is_for = exists().where(
+                CopyDueRow.peer_id == peer,
+                rows.one_of(CopyDueRow.state, DueState.LOADED),
+                InstanceRow.file_id == CopyDueRow.file_id,
+                InstanceRow.store_id == drive.store_id,
+                *_IS_THERE,
+            )
+            if await self._connection.scalar(select(is_for)):
+                found.append(peer)
+        return found
 
     async def is_unsettled(self, drive: DriveRecord) -> bool:
         """Whether something is still on its way onto *drive*, or stands in its staging."""

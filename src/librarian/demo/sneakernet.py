@@ -16,9 +16,10 @@ from librarian.demo.steps import upload_all
 from librarian.errors import Unavailable
 from librarian.states import DriveState
 from librarian.wire.drives import (
-    DriveDescription,
     DriveMade,
+    DriveSealing,
     DriveStakes,
+    DriveWiping,
     InitDrive,
     PackingSlip,
     ReleaseDrive,
@@ -138,7 +139,7 @@ async def _wipe_drive(between: Islands) -> None:
 
     await _until(is_back, what=f"{DRIVE} is seen at {FIRST} again")
     async with between.first.operator() as operator:
-        await operator.request("POST", f"/drives/{DRIVE}/reuse", body=ReuseDrive(), answer=DriveDescription)
+        await operator.request("POST", f"/drives/{DRIVE}/reuse", body=ReuseDrive(), answer=DriveWiping)
     drive = await between.comes_to_be(DriveState.LOADING)
     between.screen.say(f"{DRIVE} is back at {FIRST}, and wiped: {size_text(drive.held.bytes)} on it.")
 
@@ -156,7 +157,7 @@ async def _load(between: Islands, count: int) -> None:
 async def _seal(between: Islands) -> None:
     async with between.first.operator() as operator:
         body = SealDrive(to=SECOND)
-        await operator.request("POST", f"/drives/{DRIVE}/seal", body=body, answer=DriveDescription)
+        await operator.request("POST", f"/drives/{DRIVE}/seal", body=body, answer=DriveSealing)
         await between.comes_to_be(DriveState.SEALED)
         slip = await operator.request("GET", f"/drives/{DRIVE}/slip", answer=PackingSlip)
     between.screen.say(f"Sealed for {slip.to}: {slip.files} files and books, signed by {slip.fingerprint}.")

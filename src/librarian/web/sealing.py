@@ -12,7 +12,7 @@ from librarian.names import SiteName
 from librarian.states import Role
 from librarian.web.drives import described, existing
 from librarian.web.route import Answer, Body, Call, Query, Route
-from librarian.wire.drives import DriveDescription, PackingSlip, SealDrive, SlipLine
+from librarian.wire.drives import DriveSealing, PackingSlip, SealDrive, SlipLine
 from librarian.wire.manifest import Head
 
 if TYPE_CHECKING:
@@ -28,8 +28,9 @@ async def seal_drive(call: Call[SealDrive, None]) -> Answer:
     """Close a drive and begin its manifest; it is sealed by and by. A repeat changes nothing."""
     async with call.site.catalog.read() as tx:
         drive = await existing(tx, call)
-    await sealing.begin(call.site, drive.name, peer=SiteName(call.body.to), who=call.caller.name)
-    return Answer(body=await described(call.site, drive.name))
+    peer, is_unasked = SiteName(call.body.to), call.body.is_unasked
+    others = await sealing.begin(call.site, drive.name, peer=peer, who=call.caller.name, is_unasked=is_unasked)
+    return Answer(body=DriveSealing(drive=await described(call.site, drive.name), also_for=list(others)))
 
 
 async def _sealed(tx: Transaction, call: Call[Body, Query]) -> ManifestRecord:
@@ -86,7 +87,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Close a drive for a peer, and write its manifest",
         roles=_ADMIN,
         body=SealDrive,
-        answer=DriveDescription,
+        answer=DriveSealing,
         refusals=(NotFound, Conflict, WrongState, StoreUnavailable),
         tag="drives",
     ),

@@ -106,6 +106,17 @@ class SealDrive(Request):
     """Close a drive for a peer."""
 
     to: SiteText = Field(description="The peer that it is carried to.")
+    is_unasked: bool = Field(default=False, description="Although nothing on it was loaded for that peer.")
+
+
+class DriveSealing(Response):
+    """A drive that is being sealed, or is sealed."""
+
+    drive: DriveDescription
+    also_for: list[str] = Field(
+        description="Other peers that something on it was loaded for: that is due there again, on another drive. "
+        "Told once, when it is closed."
+    )
 
 
 class SlipLine(Response):
@@ -149,6 +160,16 @@ class ReuseDrive(Request):
     """Wipe a released drive, and begin its next round."""
 
     dry_run: bool = False
+
+
+class DriveWiping(Response):
+    """A drive that is wiped, or would be."""
+
+    drive: DriveDescription
+    foreign: list[str] = Field(
+        description="For a dry run: what other hands have put there, and goes with the rest; a folder, with a slash, "
+        "stands for all that is in it. At most 1,000."
+    )
 
 
 class DriveStakes(Response):
