@@ -9,7 +9,6 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,10 +19,11 @@ import aiohttp
 from librarian.client import LibrarianClient
 from tests.crash.harness import PATIENCE, TOP, free_port, until
 from tests.site_fixtures import Reply, basic
+from tests.starting import Started
 
 #: The program as people start it, and the same with less patience (see there).
-LIBRARIAN = ("-m", "librarian.cli")
-HASTY = ("-m", "tests.fakes.hasty_server")
+LIBRARIAN = ("librarian.cli",)
+HASTY = ("tests.fakes.hasty_server",)
 
 
 @dataclass
@@ -82,8 +82,8 @@ class Server:
         self.configure()
         options = ("--config", self.config) if options is None else options
         with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.program, "serve", *options],
+            self.process = Started(
+                [*self.program, "serve", *options],
                 cwd=TOP,
                 env=os.environ | environment,
                 stdin=subprocess.DEVNULL,

@@ -2,16 +2,15 @@
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from librarian import manifest
-from tests.crash.harness import PATIENCE, TOP
+from tests.crash.harness import PATIENCE
 from tests.serving import servers
+from tests.starting import Started
 from tests.suitcases import KEY, seal_folder
 
 TRUST = ("--trust", manifest.fingerprint(KEY.public), "--although-for", "nersc")
@@ -47,8 +46,8 @@ def watch(server, drive):
     begun = []
 
     def start() -> subprocess.Popen:
-        command = [sys.executable, "-m", "librarian.admin", "--config", server.config, "drive", "receive", drive]
-        process = subprocess.Popen([*command, *TRUST], cwd=TOP, stdout=-1, stderr=-1, text=True, env=os.environ)
+        command = ["librarian.admin", "--config", server.config, "drive", "receive", drive, *TRUST]
+        process = Started(command, stdout=-1, stderr=-1, text=True)
         begun.append(process)
         assert "It waits: no open store has room" in process.stderr.readline()
         return process

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from librarian.checksum import Checksum, measure_blocking
 from librarian.client import LibrarianClient
 from librarian.client.address import Address
 from librarian.client.socket_path import short_path
+from tests.starting import Started
 
 TOP = Path(__file__).parents[2]
 PASSWORD = "correct horse battery"
@@ -129,11 +129,11 @@ class CrashSite:
         )
 
     def admin(self, *arguments: str) -> None:
-        command = [sys.executable, "-m", "librarian.admin", "--config", self.config, *arguments]
-        done = subprocess.run(
-            [*command, "--password-file", "-"], input=PASSWORD, text=True, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        command = ["librarian.admin", "--config", self.config, *arguments, "--password-file", "-"]
+        pipe = subprocess.PIPE
+        with Started(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+            _, err = process.communicate(PASSWORD)
+        assert process.returncode == 0, err
 
     async def call(self, method: str, path: str, body: dict | None = None) -> dict:
         """What an administrator at that machine would do; the answer."""
@@ -165,8 +165,8 @@ class CrashSite:
         os.mkfifo(fifo)
         log = (self.logs / f"{self.name}-{self._starts}.log").open("wb")
         with log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.crash.server", stop_at, fifo, "serve", "--config", self.config],
+            self.process = Started(
+                ["tests.crash.server", stop_at, fifo, "serve", "--config", self.config],
                 cwd=TOP,
                 stdout=log,
                 stderr=log,

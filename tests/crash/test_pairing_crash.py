@@ -1,7 +1,6 @@
 """Two sites pair although one of them is killed on the way; the same token finishes what was begun."""
 
 import subprocess
-import sys
 from datetime import timedelta
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from librarian.client import LibrarianClient
 from librarian.wire.site import Readiness
 from tests.crash.harness import PATIENCE, CrashSite, all_gone, free_port, until
+from tests.starting import Started
 
 #: The step, and the site that is lost there.
 STEPS = (
@@ -38,8 +38,8 @@ async def ready(site):
 
 def admin(site, *arguments):
     """Start an admin command."""
-    command = [sys.executable, "-m", "librarian.admin", "--config", site.config, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["librarian.admin", "--config", site.config, *arguments]
+    return Started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def told(site, *arguments):

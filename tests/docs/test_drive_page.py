@@ -129,7 +129,7 @@ def journey(tmp_path_factory, hera) -> Iterator[Journey]:
         said = send(sender, files=len(names))
         refusals = list(refused(receiver, folder))
         said |= arrive(receiver)
-        sender.user.starts("librarian serve")
+        sender.user.serves()
         sender.waits_for("confirmed", files=len(names))
         said["released"] = sender.says(RELEASE)
         mount, wipe = AGAIN.splitlines()

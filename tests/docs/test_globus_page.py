@@ -48,7 +48,7 @@ def sites(globus, tmp_path) -> Iterator[dict[str, User]]:
             more = {"LIBRARIAN_CONFIG": str(home / "site.toml"), **dict.fromkeys(SERVICE_URLS, globus)}
             user = users[name] = User(home, more=more)
             stack.callback(user.stops)
-            user.starts("librarian serve")
+            user.serves()
         token = users["chajnantor"].types("python -m librarian.admin peer invite nersc").strip()
         users["nersc"].types(f"python -m librarian.admin peer join {token}")
         yield users

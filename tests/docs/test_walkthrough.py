@@ -101,7 +101,7 @@ def test_a_backup_is_made_and_restored_as_the_page_says(learned, tmp_path):
     checked = user.types(check)
     user.stops()
     user.types(restore)
-    user.starts("librarian serve")
+    user.serves()
     told = user.types(acknowledge)
 
     assert checked.count("is sound") == 2

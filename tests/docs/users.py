@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from librarian.admin.commands import main
 from tests.commands import Outcome, run_command
+from tests.starting import Started
 
 PORT = "127.0.0.1:21108"
 #: When a test stops hoping; nothing waits for this to pass.
@@ -66,15 +68,19 @@ class User:
         return said
 
     def starts(self, command: str) -> None:
-        """Leave *command* running, and wait until it says that it serves."""
-        self.server = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
-            cwd=self.home,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        """Leave what the shell makes of *command* running, and wait until it says that it serves."""
+        self._listens(subprocess.Popen(["bash", "-c", f"exec {command}"], **self._surroundings()))
+
+    def serves(self) -> None:
+        """As ``starts("librarian serve")``, and quicker."""
+        self._listens(Started(["librarian.cli", "serve"], **self._surroundings()))
+
+    def _surroundings(self) -> dict[str, Any]:
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        return {"cwd": self.home, "env": self.environment, **output}
+
+    def _listens(self, server: subprocess.Popen) -> None:
+        self.server = server
         told = threading.Event()
         self.listening = threading.Thread(target=self._listen, args=(self.server, told))
         self.listening.start()
@@ -100,7 +106,7 @@ class User:
 
 def run_again(user: User) -> None:
     user.stops()
-    user.starts("librarian serve")
+    user.serves()
 
 
 @contextmanager
@@ -124,7 +130,7 @@ def a_site(folder: Path, name: str, settings: str = "") -> Iterator[User]:
     )
     user = User(home, more={"LIBRARIAN_CONFIG": str(home / "site.toml")})
     try:
-        user.starts("librarian serve")
+        user.serves()
         yield user
     finally:
         user.stops()

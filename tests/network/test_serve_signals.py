@@ -76,7 +76,7 @@ async def test_an_ingest_that_is_under_way_is_finished_before_an_orderly_end(new
     server = new_server()
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    server.program = ("-m", "tests.crash.server", step, str(fifo))
+    server.program = ("tests.crash.server", step, str(fifo))
     server.start()
     await server.ready()
     upload = await opened(server, "a", size=len(TRUTH))

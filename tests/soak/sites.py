@@ -5,7 +5,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import aiohttp
 
 from tests.crash.harness import PASSWORD, TOP, CrashSite
 from tests.model.invariants import Ledger
+from tests.starting import Started
 
 ROLES = ("upstream", "callback")
 #: Nobody wants to wait a minute until what was cancelled has left staging; strangers are put aside at a start.
@@ -50,8 +50,8 @@ class SoakSite(CrashSite):
 
     def start(self) -> None:
         with (self.logs / f"{self.name}.log").open("ab") as log:
-            command = [sys.executable, "-m", "tests.soak.server", str(self.weeks), "serve", "--config", self.config]
-            self.process = subprocess.Popen(command, cwd=TOP, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            command = ["tests.soak.server", str(self.weeks), "serve", "--config", self.config]
+            self.process = Started(command, cwd=TOP, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def move_clock(self) -> None:
         """A week passes."""
