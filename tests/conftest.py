@@ -72,8 +72,9 @@ def databases(tmp_path_factory) -> Iterator[Databases]:
     """Makes fresh, migrated databases; starts PostgreSQL once per test process."""
     from librarian.catalog import migrations
 
-    with running_cluster() as cluster:
-        yield Databases(cluster, tmp_path_factory.mktemp("databases"), migrations.upgrade_blocking)
+    # What it finds out about a database would change how a later test is answered.
+    with running_cluster(autovacuum=False) as cluster:
+        yield Databases(cluster, tmp_path_factory.mktemp("databases"), migrations.upgrade_blocking, migrations.head())
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def postgresql_url(databases: Databases) -> Iterator[str]:
         pytest.skip(f"{NEEDS}PostgreSQL")
     name = databases.new_postgresql()
     yield databases.cluster.url(name)
-    databases.cluster.drop(name)
+    databases.take_back(name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

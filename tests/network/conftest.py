@@ -21,7 +21,7 @@ def urls(request, databases, tmp_path):
     names = [databases.new_postgresql() for _ in range(SITES)]
     yield [databases.cluster.url(name) for name in names]
     for name in names:
-        databases.cluster.drop(name)
+        databases.take_back(name)
 
 
 @pytest.fixture
