@@ -129,9 +129,11 @@ def test_ended_and_unknown_transfers_cannot_be_cancelled(site):
 
 def test_an_alert_is_listed_until_somebody_has_acknowledged_it(site):
     before = alerts_at(site)
+    one = site("alert", "list", "--limit", "1")
 
     told = site("alert", "acknowledge", "peer:nersc:quarantine")
 
+    assert (one.out.count("\n"), one.err) == (1, "There are more than 1; see --limit.\n")
     assert before == ["peer:nersc:quarantine", "peer:nersc:refuses-notices"]
     assert told.out == "Acknowledged: 1.\n"
     assert alerts_at(site) == before[1:]

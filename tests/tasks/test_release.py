@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from librarian import manifest, releasing, replication
+from librarian import confirming, manifest, releasing, replication
 from librarian.catalog.remote_instances import Attestation
 from librarian.errors import Conflict, StoreUnavailable, WrongState
 from librarian.names import FileName
@@ -23,6 +23,7 @@ from tests.carrying import (
     lay,
     look_for_drives,
     make_drive,
+    manifest_of,
     outgoing_of,
     seal,
     write,
@@ -160,14 +161,34 @@ async def test_the_copies_of_a_lost_drive_are_missing(sealed, media):
     assert A07 not in sealed.stores
 
 
-async def test_a_lost_drive_that_is_found_may_be_released(sealed, media):
+async def test_a_lost_drive_that_is_found_is_released_once_nothing_is_on_it_alone(sealed, media):
+    await confirm(sealed, "top")
     await releasing.lose(sealed, A07, who="ana")
     await clear(sealed)
     await look_for_drives(sealed)
+    with pytest.raises(Conflict) as refused:
+        await releasing.release(sealed, A07, lose=0, who="ana")
+    await lay(sealed, sealed.stores.lookup("fast").root, store="fast", is_known=True)
 
     await releasing.release(sealed, A07, lose=0, who="ana")
 
+    assert "of 2 of them no other copy is known (2026/11/one, 2026/11/book)" in refused.value.message
     assert (await drive_of(sealed)).state is DriveState.RELEASED
+
+
+async def test_a_lost_drive_that_arrives_after_all_is_confirmed_with_all_that_it_carries(sealed):
+    await releasing.lose(sealed, A07, who="ana")
+    await clear(sealed)
+
+    await confirm(sealed, *CONTENTS)
+    async with sealed.catalog.begin() as tx:
+        files = await tx.files.named([FileName(name) for name in CONTENTS])
+        peer = await tx.peers.get(NERSC)
+        await confirming.drives_confirmed(tx, peer.id, [file.id for file in files.values()], who=NERSC)
+
+    carried = await manifest_of(sealed)
+    assert (await drive_of(sealed)).state is DriveState.CONFIRMED
+    assert (carried.confirmed_files, carried.confirmed_bytes) == (3, carried.bytes)
 
 
 async def test_a_released_drive_begins_its_next_round_empty(sealed, media):
@@ -196,7 +217,7 @@ async def test_what_was_missing_on_a_drive_is_removed_once_it_is_wiped(sealed, m
     await releasing.lose(sealed, A07, who="ana")
     await clear(sealed)
     await look_for_drives(sealed)
-    await releasing.release(sealed, A07, lose=0, who="ana")
+    await releasing.release(sealed, A07, lose=3, who="ana")
     assert await presences(sealed) == {Presence.MISSING}
 
     await releasing.reuse(sealed, A07, who="ana")
@@ -263,7 +284,7 @@ async def test_releasing_and_losing_may_be_repeated(sealed):
     await releasing.lose(sealed, A07, who="ben")
     assert (await drive_of(sealed)).who == "ana"
     await clear(sealed)
-    await releasing.release(sealed, A07, lose=0, who="ana")
+    await releasing.release(sealed, A07, lose=3, who="ana")
 
     await releasing.release(sealed, A07, lose=0, who="ben")
 

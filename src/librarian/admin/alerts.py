@@ -36,6 +36,8 @@ async def list_alerts(
         for each in found.alerts
     ]
     terminal.table(columns, rows)
+    if found.has_more:
+        terminal.note(f"There are more than {limit:,}; see --limit.")
 
 
 @app.command("acknowledge")

@@ -13,7 +13,7 @@ from librarian.catalog.repository import Repository
 from librarian.catalog.schema import FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
-from librarian.states import OUTGOING_MOVES, Intent, Presence, TransferState, sources_of
+from librarian.states import OUTGOING_MOVES, DriveState, Intent, Presence, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ _MAY_BE_GOOD: Final = (Presence.PRESENT, Presence.SUSPECT)
 
 @dataclass(frozen=True, kw_only=True)
 class Stakes:
-    """What is on a drive; of that what its peer has not confirmed; and of that what is nowhere else, as we know."""
+    """What is on a drive; of that what its peer has not confirmed; and of that what is nowhere else, as we know.
+
+    Of a lost drive that was found, what is somewhere else is due from there, and is not waited for.
+    """
 
     files: int
     bytes: int
@@ -51,8 +54,8 @@ class Resting:
     checksum: Checksum
 
 
-def _rests_on(drive: DriveRecord) -> tuple[ColumnElement[bool], ...]:
-    return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_(_MAY_BE_GOOD))
+def _rests_on(drive: DriveRecord, *more: Presence) -> tuple[ColumnElement[bool], ...]:
+    return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_((*_MAY_BE_GOOD, *more)))
 
 
 def _is_elsewhere_here() -> ColumnElement[bool]:
@@ -77,15 +80,17 @@ class Clearing(Repository):
         confirmed = _is_held_by(peer) if peer is not None else literal_column("1") == literal_column("0")
         is_safe = or_(_is_elsewhere_here(), _is_held_by(None))
         is_last = and_(~confirmed, ~is_safe)
+        was_lost = drive.state is DriveState.LOST
+        rests = _rests_on(drive, *((Presence.MISSING,) if was_lost else ()))
         joined = select().select_from(InstanceRow).join(FileRow, FileRow.id == InstanceRow.file_id)
         sums = [
             func.coalesce(func.sum(case((condition, each), else_=0)), 0)
-            for condition in (FileRow.id.is_not(None), ~confirmed, is_last)
+            for condition in (FileRow.id.is_not(None), is_last if was_lost else ~confirmed, is_last)
             for each in _COUNTED
         ]
-        found = (await self._connection.execute(joined.add_columns(*sums).where(*_rests_on(drive)))).one()
+        found = (await self._connection.execute(joined.add_columns(*sums).where(*rests))).one()
         names = await self._connection.scalars(
-            joined.add_columns(FileRow.name).where(*_rests_on(drive), is_last).order_by(InstanceRow.file_id).limit(5)
+            joined.add_columns(FileRow.name).where(*rests, is_last).order_by(InstanceRow.file_id).limit(5)
         )
         return Stakes(
             files=int(found[0]),

@@ -133,7 +133,7 @@ class Confirmations(Repository):
         )
         # Counted before it is looked at: while some are waited for, nothing needs to be looked at.
         is_spoken_of = ManifestRow.confirmed_files + ManifestRow.failed_files >= ManifestRow.files
-        return await self._move(
+        moved = await self._move(
             DriveState.CONFIRMED,
             (
                 ManifestRow.id.in_(carrying),
@@ -143,6 +143,27 @@ class Confirmations(Repository):
             ),
             who=who,
             given={"held": rows.pack((file_id,) for file_id in files)},
+        )
+        await self._count_found([drive.drive for drive in moved])
+        return moved
+
+    async def _count_found(self, drives: Sequence[StoreName]) -> None:
+        """Of *drives*, which are confirmed, those that were given up for lost: what was called off did arrive."""
+        if not drives:
+            return
+        present = (
+            select(ManifestRow.id)
+            .join(DriveRow, (DriveRow.id == ManifestRow.drive_id) & (DriveRow.round == ManifestRow.round))
+            .join(StoreRow, StoreRow.id == DriveRow.store_id)
+            .where(StoreRow.name.in_(drives))
+        )
+        await self._connection.execute(
+            update(ManifestRow)
+            .where(ManifestRow.id.in_(present))
+            .values(
+                confirmed_files=ManifestRow.files - ManifestRow.failed_files,
+                confirmed_bytes=ManifestRow.bytes - ManifestRow.failed_bytes,
+            )
         )
 
     async def _move(

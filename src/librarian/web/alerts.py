@@ -20,8 +20,9 @@ async def list_alerts(call: Call[None, AlertQuery]) -> Answer:
     """Alerts, newest first: those that nobody has acknowledged, or all."""
     limit = call.query.limit
     async with call.site.catalog.read() as tx:
-        found = await tx.alerts.all(limit=limit) if call.query.all else await tx.alerts.open_ones(limit=limit)
-    return Answer(body=AlertList(alerts=[_describe(alert) for alert in found]))
+        read = tx.alerts.all if call.query.all else tx.alerts.open_ones
+        found = await read(limit=limit + 1)
+    return Answer(body=AlertList(alerts=[_describe(alert) for alert in found[:limit]], has_more=len(found) > limit))
 
 
 def _describe(alert: Alert) -> AlertDescription:

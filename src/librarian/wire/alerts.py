@@ -33,6 +33,7 @@ class AlertList(Response):
     """Alerts, newest first."""
 
     alerts: list[AlertDescription]
+    has_more: bool = Field(description="There are more than were asked for.")
 
 
 class AcknowledgeAlerts(Request):
