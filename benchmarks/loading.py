@@ -1,10 +1,10 @@
 """What loading a drive costs beside the bare work: copy, fsync, and one cold read.
 
 Run it as root, for it mounts images past the host's page cache, with a folder on the disk in question:
-``python -m benchmarks.loading [--large N] [FOLDER]``. Each line gives our figure and the floor's, measured in turns:
-the same bytes copied onto the same kind of image in 1 MiB pieces, each file fsynced, then all of them read once after
-the cache was dropped. The small files are loaded with few and with many copies due, whose rate must not differ, on
-both databases.
+``python -m benchmarks.loading [--large N] [--whole] [FOLDER]``. Each line gives our figure and the floor's, measured
+in turns: the same bytes copied onto the same kind of image in 1 MiB pieces, each file fsynced, then all of them read
+once after the cache was dropped. The small files are loaded with few and with many copies due, whose rate must not
+differ, on both databases.
 """
 
 from __future__ import annotations
@@ -168,14 +168,14 @@ async def large(folder: Path, count: int) -> None:
     print(f"{count} files of 64 MB: {rate:,.0f} MB/s   bare {most:,.0f} MB/s   ratio {rate / most:.2f}", flush=True)
 
 
-async def small(folder: Path, due: int, name: str, database: str) -> None:
-    loaded = min(due, SMALL_LOADED)
+async def small(folder: Path, due: int, name: str, database: str, *, most: int) -> None:
+    loaded = min(due, most)
     place = folder / f"small-{due}-{name}"
     async with site_in(place, database) as site:
         # Enough for what is begun before we see that all are there.
-        _, checksum = make(place / "root", "small", loaded + 4096, SMALL_BYTES)
+        _, checksum = make(place / "root", "small", min(loaded + 4096, due), SMALL_BYTES)
         await hold(site, due, SMALL_BYTES, checksum, prefix="small")
-        with image(folder, 1024 * MIB) as at:
+        with image(folder, 1024 * MIB + loaded * 16 * 1024) as at:
             seconds = await load(site, at, "A07", loaded)
     print(f"{loaded:,} files of 10 KB with {due:,} due, {name}: {loaded / seconds:,.0f} files/s", flush=True)
 
@@ -183,16 +183,18 @@ async def small(folder: Path, due: int, name: str, database: str) -> None:
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--large", type=int, default=64, help="files of 64 MB; 0: none")
+    parser.add_argument("--whole", action="store_true", help="load all of what is due, not only the first of it")
     parser.add_argument("folder", nargs="?")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
         if chosen.large:
             await large(Path(folder), chosen.large)
         with running_cluster() as cluster:
+            most = MANY_DUE if chosen.whole else SMALL_LOADED
             for due in (1000, SMALL_LOADED, MANY_DUE):
-                await small(Path(folder), due, "SQLite", "sqlite")
+                await small(Path(folder), due, "SQLite", "sqlite", most=most)
                 if cluster is not None:
-                    await small(Path(folder), due, "PostgreSQL", cluster.url(cluster.create()))
+                    await small(Path(folder), due, "PostgreSQL", cluster.url(cluster.create()), most=most)
 
 
 if __name__ == "__main__":
