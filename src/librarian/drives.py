@@ -38,6 +38,7 @@ BEING_SEALED: Final = "its manifest is being written"
 #: A drive of the catalog that bears a manifest that the catalog does not know.
 UNKNOWN_MANIFEST: Final = "it bears a manifest already"
 _AS_IT_SHOULD_BE: Final = (SEALED, BEING_SEALED)
+LATER_ROUND: Final = "it is in a later round than the catalog knows of"
 
 
 def full_cause(drive: StoreName) -> str:
@@ -88,7 +89,7 @@ async def initiate(site: Site, wanted: Wanted) -> tuple[str, ...]:
         drive = await row_of(tx, wanted, findings, sealed=sealed)
     guard.step("drive noted")
     if findings.identity is None:
-        identity = Identity(uuid=drive.uuid, generation=site.catalog.generations[0])
+        identity = Identity(uuid=drive.uuid, generation=site.catalog.generations[0], round=drive.round)
         await at_place(wanted.name, lambda: examining.found(wanted.path, identity), what="write the identity")
         guard.step("identity written")
     claim = await at_place(wanted.name, lambda: examining.claim_at(wanted.path), what="look at")
@@ -135,9 +136,9 @@ async def row_of(tx: Transaction, wanted: Wanted, findings: Findings, *, sealed:
     if stands is not None and not is_forgotten and (drive is None or drive.uuid != stands):
         whose = next((f"the drive '{each.name}'" for each in known.values() if each.uuid == stands), None)
         raise Conflict(
-            f"'{wanted.path}' is {whose or 'a drive or store of another librarian'}",
-            remedy="One of ours that was released begins anew with 'drive init --reuse'. Any other drive: format it, "
-            "if nobody needs what is on it.",
+            f"'{wanted.path}' is {whose or 'of another librarian, or one that a catalog from a backup has forgotten'}",
+            remedy="One of ours that was released begins anew with 'drive init --reuse'. Any other drive: upload what "
+            "is wanted of it, and format it, if nobody needs the rest.",
         )
     if drive is not None:
         if stands is None and drive.generation > 0:
@@ -188,7 +189,15 @@ def _refuse_overlap(site: Site, wanted: Wanted) -> None:
 
 
 async def plug_in(site: Site, drive: DriveRecord, claim: Claim) -> None:
-    """*drive* is at the place of *claim*: note it, and take it among the stores. A repeat changes nothing."""
+    """*drive* is at the place of *claim*: note it, and take it among the stores. A repeat changes nothing.
+
+    Raises
+    ------
+    RestoredCatalog
+        It is in a round that the catalog has forgotten: it is noted, and nothing will be written to it.
+    LibrarianError
+        It cannot be used.
+    """
     if not drive.is_plugged or (drive.path, drive.generation) != (str(claim.path), claim.identity.generation):
         async with site.catalog.begin() as tx:
             await tx.drives.plugged(drive.id, path=str(claim.path), generation=claim.identity.generation)
@@ -199,6 +208,11 @@ async def plug_in(site: Site, drive: DriveRecord, claim: Claim) -> None:
                     subject=drive_subject(drive.name), what="plugged in", who="site", why=f"at {claim.path}"
                 )
                 await tx.events.tell([told])
+    try:
+        refuse_later_round(drive, claim.identity)
+    except RestoredCatalog as ahead:
+        await _rest_ahead(site, drive, claim, ahead)
+        raise
     if drive.state not in CARRYING:
         return
     if drive.state not in WRITABLE:
@@ -207,6 +221,37 @@ async def plug_in(site: Site, drive: DriveRecord, claim: Claim) -> None:
         await rest(site, drive, because=UNKNOWN_MANIFEST)
     else:
         await _wake(site, drive, claim.path)
+
+
+def refuse_later_round(drive: DriveRecord, found: Identity) -> None:
+    """Raise RestoredCatalog where *drive*, as it was *found*, is in a round that the catalog has forgotten.
+
+    One that is being wiped may be ahead for a moment.
+    """
+    if found.round <= drive.round or drive.state is DriveState.WIPING:
+        return
+    raise RestoredCatalog(
+        f"the drive '{drive.name}' is in its round {found.round}, and the catalog, which was restored from a backup, "
+        f"knows of round {drive.round}",
+        remedy="It is neither loaded, sealed nor wiped. Where it is sealed, its destination can receive it all the "
+        "same. Else upload what is wanted of it; then 'drive release' and 'drive init --reuse' begin its next round, "
+        "and name what is nowhere else.",
+        details={"store_generation": found.generation},
+    )
+
+
+async def look_at_round(drive: DriveRecord) -> None:
+    """Raise what ``refuse_later_round`` raises of *drive* as it is now; StoreUnavailable where it does not answer."""
+    claim = await at_place(drive.name, lambda: examining.claim_at(Path(drive.path)), what="look at")
+    if claim is not None and claim.identity.uuid == drive.uuid:
+        refuse_later_round(drive, claim.identity)
+
+
+async def _rest_ahead(site: Site, drive: DriveRecord, claim: Claim, ahead: RestoredCatalog) -> None:
+    if claim.identity.generation > site.catalog.generations[0]:
+        await site.ownership.settle({drive.name: ahead})
+    if drive.state in CARRYING:
+        await rest(site, drive, because=LATER_ROUND)
 
 
 async def _is_being_written(site: Site, drive: DriveRecord) -> bool:

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from librarian import adopting, drives, guard
+from librarian import adopting, drives, guard, leavings
 from librarian.catalog.records import Happening
 from librarian.errors import Conflict, StoreUnavailable, WrongState
-from librarian.names import FileId
 from librarian.notifying import drive_subject, tell_of_drive
 from librarian.quantities import counted
 from librarian.states import DRIVE_MOVES, DriveState, sources_of
 from librarian.stores import examining
-from librarian.stores.beside import Belongings
 from librarian.stores.drive import at_place
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from librarian.catalog.clearing import Stakes
     from librarian.catalog.drives import DriveRecord
     from librarian.catalog.transaction import Transaction
+    from librarian.leavings import Leavings
     from librarian.names import StoreName
     from librarian.site import Site
+    from librarian.stores.examining import Claim
 
 #: Their copies are to be forgotten.
 CLEARED: Final = (DriveState.RELEASED, DriveState.LOST)
-#: More that does not belong on a drive is not named.
-MOST_FOREIGN: Final = 1000
-#: Names that are read from the catalog at once.
-_NAMES: Final = 10_000
 
 
 async def stakes_of(tx: Transaction, drive: DriveRecord) -> Stakes:
@@ -58,8 +55,8 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
         if stakes.unconfirmed_files != lose:
             missing = counted(stakes.unconfirmed_files, "is not confirmed", "are not confirmed")
             raise Conflict(
-                f"of {counted(stakes.files)} on the drive '{name}' {missing}, "
-                f"and of {stakes.last_files:,} of them no other copy is known{_named(stakes)}",
+                f"of {counted(stakes.files)} on the drive '{name}' {missing}, and of {stakes.last_files:,} of them "
+                f"no other copy is known{_listed(stakes.examples, of=stakes.last_files)}",
                 remedy=f"Wait for its peer; or, to give them up, say --lose {stakes.unconfirmed_files}.",
                 details={"unconfirmed_files": stakes.unconfirmed_files, "last_files": stakes.last_files},
             )
@@ -97,8 +94,11 @@ async def lose(site: Site, name: StoreName, *, who: str) -> None:
     site.bells.ring("clear")
 
 
-async def reuse(site: Site, name: StoreName, *, who: str) -> None:
+async def reuse(site: Site, name: StoreName, *, lose: int, who: str, dry_run: bool = False) -> None:
     """Wipe the drive *name*, which was released, and begin its next round. A repeat changes nothing.
+
+    *lose* is how many files the operator means to give up that stand on it and are known nowhere else. What was
+    given up when it was released does not count. *dry_run*: only tell whether that can be.
 
     Raises
     ------
@@ -107,49 +107,46 @@ async def reuse(site: Site, name: StoreName, *, who: str) -> None:
         It is not plugged in, or something else is where it was.
     Conflict
         The catalog was restored from a backup, and nobody has acknowledged that; or the drive bears a manifest that
-        the catalog does not know.
+        the catalog does not know; or another number of files is known nowhere else.
     """
     async with site.catalog.read() as tx:
         drive = await tx.drives.get(name)
-    if drive.state is DriveState.WIPING:
+    is_wiping = drive.state is DriveState.WIPING
+    if not is_wiping:
+        _refuse_kept(drive)
+    claim = await _claim_of(site, drive)
+    if is_wiping and (claim is None or claim.identity.round <= drive.round):
         return
-    await _refuse_wiping(site, drive)
+    if claim is None:
+        raise StoreUnavailable(
+            f"what is at '{drive.path}' is not the drive '{name}', or a copy of it", remedy="Plug in the drive itself."
+        )
+    await adopting.refuse_unknown(site, drive)
+    round_ = claim.identity.round
+    left = await leavings.on_drive(site, drive, is_present_round=round_ <= drive.round)
+    _refuse_leavings(drive, left, lose=lose)
+    if dry_run:
+        return
     async with site.catalog.begin() as tx:
-        if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who):
+        if not left.is_empty and round_ > drive.round:
+            # What the catalog had forgotten was looked at.
+            await tx.drives.in_round(drive.id, number=round_)
+        if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who) and not is_wiping:
             _refuse_kept(await tx.drives.get(name))
         await tx.events.tell([Happening(subject=drive_subject(name), what="wiping", who=who)])
     guard.step("wiping begun")
     site.bells.ring("wipe")
 
 
-async def foreign_on(site: Site, name: StoreName) -> tuple[str, ...]:
-    """What other hands have put onto the drive *name*, and what would be wiped with it: at most ``MOST_FOREIGN`` names.
+async def _claim_of(site: Site, drive: DriveRecord) -> Claim | None:
+    """What stands where *drive* was seen last; None where that is not this drive, as it was then.
 
-    Of one that is being wiped nothing is told. Raises as ``reuse`` does.
+    Raises
+    ------
+    Conflict
+        The catalog was restored from a backup, and nobody has acknowledged that.
+    StoreUnavailable
     """
-    async with site.catalog.read() as tx:
-        drive = await tx.drives.get(name)
-    if drive.state is DriveState.WIPING:
-        return ()
-    await _refuse_wiping(site, drive)
-    ours, after = Belongings(), FileId(0)
-    while True:
-        async with site.catalog.read() as tx:
-            page = await tx.clearing.ever_on(drive, after=after, limit=_NAMES)
-        if not page:
-            break
-        after = page[-1][0]
-        for _, file in page:
-            ours.add(file)
-
-    def look() -> tuple[str, ...]:
-        return tuple(islice(ours.beside(Path(drive.path)), MOST_FOREIGN))
-
-    return await at_place(name, look, what="look at")
-
-
-async def _refuse_wiping(site: Site, drive: DriveRecord) -> None:
-    _refuse_kept(drive)
     async with site.catalog.read() as tx:
         own = await tx.site.get()
     if own.restored_at is not None:
@@ -158,12 +155,8 @@ async def _refuse_wiping(site: Site, drive: DriveRecord) -> None:
             remedy="Look at 'alert list' and 'drive status', then run 'restored acknowledge'.",
         )
     claim = await at_place(drive.name, lambda: examining.claim_at(Path(drive.path)), what="look at")
-    if claim is None or (claim.identity.uuid, claim.identity.generation) != (drive.uuid, drive.generation):
-        raise StoreUnavailable(
-            f"what is at '{drive.path}' is not the drive '{drive.name}', or a copy of it",
-            remedy="Plug in the drive itself.",
-        )
-    await adopting.refuse_unknown(site, drive)
+    is_it = claim is not None and (claim.identity.uuid, claim.identity.generation) == (drive.uuid, drive.generation)
+    return claim if is_it else None
 
 
 def _refuse_kept(drive: DriveRecord) -> None:
@@ -182,15 +175,27 @@ def _refuse_kept(drive: DriveRecord) -> None:
         raise StoreUnavailable(f"the drive '{drive.name}' is not plugged in", remedy="Plug it in.")
 
 
-def _refuse_state(drive: DriveRecord, to: DriveState) -> None:
-    if drive.state not in sources_of(DRIVE_MOVES, to):
-        raise WrongState(
-            f"the drive '{drive.name}' is {drive.state}, and cannot be {to} now", remedy="See 'drive show'."
+def _refuse_leavings(drive: DriveRecord, left: Leavings, *, lose: int) -> None:
+    if left.unknown_files != lose:
+        raise Conflict(
+            f"of {counted(left.unknown_files)} on the drive '{drive.name}' no other copy is known"
+            f"{_listed(left.examples, of=left.unknown_files)}",
+            remedy="Upload what is wanted of them from the drive, under the same names; to give them up, say "
+            f"--lose {left.unknown_files}.",
+            details={"unknown_files": left.unknown_files},
         )
 
 
-def _named(stakes: Stakes) -> str:
-    if not stakes.examples:
+def _refuse_state(drive: DriveRecord, to: DriveState) -> None:
+    if drive.state not in sources_of(DRIVE_MOVES, to):
+        raise WrongState(
+            f"the drive '{drive.name}' is {drive.state}, and cannot be {to} now",
+            remedy="See 'drive show'. One that cannot be sealed to the end is given up with 'drive lost'.",
+        )
+
+
+def _listed(examples: Sequence[str], *, of: int) -> str:
+    if not examples:
         return ""
-    more = ", …" if stakes.last_files > len(stakes.examples) else ""
-    return f" ({', '.join(stakes.examples)}{more})"
+    more = ", …" if of > len(examples) else ""
+    return f" ({', '.join(examples)}{more})"

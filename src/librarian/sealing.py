@@ -46,6 +46,8 @@ async def begin(
     Raises
     ------
     NotFound, WrongState, StoreUnavailable
+    RestoredCatalog
+        It is in a round that the catalog has forgotten.
     Conflict
         It is sealed for another peer, or bears a manifest that the catalog does not know; or nothing on it was
         loaded for *peer*, and nobody says that it *is_unasked*.
@@ -54,6 +56,7 @@ async def begin(
     async with site.catalog.read() as tx:
         drive = await tx.drives.get(name)
     if drive.is_plugged and drive.state in (DriveState.LOADING, DriveState.FULL):
+        await drives.look_at_round(drive)
         await adopting.refuse_unknown(site, drive)
     async with site.catalog.begin() as tx:
         drive = await tx.drives.get(name)

@@ -73,15 +73,15 @@ def test_a_drive_goes_round_and_round(admin, run, running, comes_to, tmp_path):
     run("drive", "release", "A07", "--lose", "1")
     comes_to(files=0)
     (media / "notes").touch()
-    tried = admin("--config", running.config, "drive", "init", media, "--name", "A07", "--reuse")
-    round_two = run("drive", "init", media, "--name", "A07", "--reuse", "--yes")
+    tried = admin("--config", running.config, "drive", "init", media, "--name", "A07", "--reuse", "--yes")
+    round_two = run("drive", "init", media, "--name", "A07", "--reuse", "--yes", "--lose", "1")
 
     assert slip == again
     assert "1 file, 11 B (11 bytes)" in slip
     assert manifest.open_manifest(tmp_path / "a07.manifest").fingerprint in slip
     assert "1 file, 11 B: all good" in checked
-    assert "with 1 file or folder that librarian did not put there (notes) would be wiped" in tried.err
-    assert (tried.code, "Say --yes" in tried.err) == (2, True)
+    assert "of 1 file on the drive 'A07' no other copy is known (notes)" in tried.err
+    assert (tried.code, "say --lose 1" in tried.err) == (2, True)
     assert "in its round 2" in round_two
     comes_to(files=1, state="loading")
     assert (media / "2026/11/one").read_bytes() == b"first light"

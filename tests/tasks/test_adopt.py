@@ -258,7 +258,7 @@ async def test_a_manifest_that_is_not_ours_for_this_drive_is_told_and_never_wipe
     await releasing.release(site, A07, lose=1, who="ana")
     await Clear(site).run_pass(plenty_of_time())
     with pytest.raises(Conflict, match="does not know"):
-        await releasing.reuse(site, A07, who="ana")
+        await releasing.reuse(site, A07, lose=0, who="ana")
 
     assert told == ["cannot-adopt:A07"]
     assert (media / manifest.NAME).exists()
@@ -302,7 +302,7 @@ async def test_nothing_is_wiped_by_a_catalog_from_a_backup_before_somebody_has_l
     await seal(site)
     await releasing.release(site, A07, lose=3, who="ana")
     await Clear(site).run_pass(plenty_of_time())
-    await releasing.reuse(site, A07, who="ana")
+    await releasing.reuse(site, A07, lose=0, who="ana")
     async with site.catalog.begin() as tx:
         await mark_restored(tx, "a test")
 

@@ -26,7 +26,6 @@ from tests.carrying import (
     manifest_of,
     outgoing_of,
     seal,
-    write,
 )
 
 
@@ -197,11 +196,8 @@ async def test_a_released_drive_begins_its_next_round_empty(sealed, media):
     await releasing.release(sealed, A07, lose=0, who="ana")
     await clear(sealed)
     (media / "lost+found").mkdir()
-    write(media / "photos/beach.jpg", b"holidays")
-    write(media / "2026/11/notes", b"call Ben")
 
-    foreign = await releasing.foreign_on(sealed, A07)
-    await releasing.reuse(sealed, A07, who="ana")
+    await releasing.reuse(sealed, A07, lose=0, who="ana")
     await wipe(sealed)
     await look_for_drives(sealed)
 
@@ -209,8 +205,29 @@ async def test_a_released_drive_begins_its_next_round_empty(sealed, media):
     assert (after.state, after.round, after.uuid) == (DriveState.LOADING, 2, before.uuid)
     assert after.generation > before.generation
     assert sealed.stores.lookup(A07).problem is None
-    assert foreign == ("2026/11/notes", "photos/")
     assert {each.name for each in media.iterdir()} == {".librarian-store", ".librarian-staging", "lost+found"}
+
+
+async def test_what_is_known_nowhere_else_is_named_before_a_drive_is_wiped(sealed, media):
+    await releasing.release(sealed, A07, lose=3, who="ana")
+    await clear(sealed)
+    for name in ("2026/11/extra", "2026/10/notes", b"2026/11/\xff".decode(errors="surrogateescape")):
+        (media / name).parent.mkdir(exist_ok=True)
+        (media / name).write_bytes(b"only here")
+    with pytest.raises(Conflict, match=r"of 3 files .*\\xff") as refused:
+        await releasing.reuse(sealed, A07, lose=0, who="ana")
+    await lay(sealed, sealed.stores.lookup("fast").root, {"2026/11/extra": b"here as well"}, store="fast")
+
+    with pytest.raises(Conflict, match="2 files"):
+        await releasing.reuse(sealed, A07, lose=3, who="ana", dry_run=True)
+    await releasing.reuse(sealed, A07, lose=2, who="ana", dry_run=True)
+    kept = (await drive_of(sealed)).state
+    await releasing.reuse(sealed, A07, lose=2, who="ana")
+    await wipe(sealed)
+
+    assert "--lose 3" in refused.value.remedy
+    assert kept is DriveState.RELEASED
+    assert [path.name for path in media.iterdir()] == [".librarian-store"]
 
 
 async def test_what_was_missing_on_a_drive_is_removed_once_it_is_wiped(sealed, media):
@@ -220,7 +237,7 @@ async def test_what_was_missing_on_a_drive_is_removed_once_it_is_wiped(sealed, m
     await releasing.release(sealed, A07, lose=3, who="ana")
     assert await presences(sealed) == {Presence.MISSING}
 
-    await releasing.reuse(sealed, A07, who="ana")
+    await releasing.reuse(sealed, A07, lose=0, who="ana")
     await wipe(sealed)
 
     assert await presences(sealed) == {Presence.REMOVED}
@@ -231,7 +248,7 @@ async def test_the_second_round_has_a_manifest_of_its_own(sealed, media):
     await confirm(sealed, *CONTENTS)
     await releasing.release(sealed, A07, lose=0, who="ana")
     await clear(sealed)
-    await releasing.reuse(sealed, A07, who="ana")
+    await releasing.reuse(sealed, A07, lose=0, who="ana")
     await wipe(sealed)
     await look_for_drives(sealed)
     await lay(sealed, media, {"second": b"round"})
@@ -246,7 +263,7 @@ async def test_the_second_round_has_a_manifest_of_its_own(sealed, media):
 
 async def test_a_drive_that_was_not_released_is_never_wiped(sealed, media):
     with pytest.raises(WrongState, match="is not wiped"):
-        await releasing.reuse(sealed, A07, who="ana")
+        await releasing.reuse(sealed, A07, lose=0, who="ana")
     await wipe(sealed)
 
     assert (media / "top").exists()
@@ -259,9 +276,8 @@ async def test_a_copy_of_a_released_drive_is_never_wiped(sealed, media):
     other = Identity(uuid=(await drive_of(sealed)).uuid, generation=99)
     examining.found(media, other)
 
-    for order in (releasing.foreign_on(sealed, A07), releasing.reuse(sealed, A07, who="ana")):
-        with pytest.raises(StoreUnavailable, match="is not the drive"):
-            await order
+    with pytest.raises(StoreUnavailable, match="is not the drive"):
+        await releasing.reuse(sealed, A07, lose=0, who="ana")
 
     assert (media / "top").exists()
 
@@ -270,7 +286,7 @@ async def test_another_drive_that_took_its_place_meanwhile_is_not_wiped(sealed, 
     await confirm(sealed, *CONTENTS)
     await releasing.release(sealed, A07, lose=0, who="ana")
     await clear(sealed)
-    await releasing.reuse(sealed, A07, who="ana")
+    await releasing.reuse(sealed, A07, lose=0, who="ana")
     examining.found(media, Identity.mint(1))
 
     await wipe(sealed)

@@ -47,13 +47,19 @@ async def init(
         bool, typer.Option("--reuse", help="Wipe a drive that was released, and begin its next round.")
     ] = False,
     is_sure: Annotated[bool, typer.Option("--yes", help="With --reuse: do not ask.")] = False,
+    lose: Annotated[
+        int,
+        typer.Option(
+            "--lose", metavar="FILES", min=0, help="With --reuse: give up exactly so many files that are nowhere else."
+        ),
+    ] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --reuse: wipe nothing, and tell.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a drive of an empty place, and tell what its file system cannot do.
 
     Nothing may stand there but 'lost+found'. Rules with '--drive' then load it by themselves. With --reuse a drive
-    that came back and was released is wiped; no other ever is.
+    that came back and was released is wiped; no other ever is, and none with files that are known nowhere else.
 
     Example: python -m librarian.admin drive init /media/a07 --name A07
 
@@ -61,7 +67,7 @@ async def init(
     """
     if is_reused:
         await attach_at(context, name, path)
-        await releasing.reuse(context, name, is_sure=is_sure, dry_run=dry_run, as_json=as_json)
+        await releasing.reuse(context, name, lose=lose, is_sure=is_sure, dry_run=dry_run, as_json=as_json)
         return
     body = checked(InitDrive, name=name, path=str(path.absolute()), full_at=10 * full_at, is_folder=is_folder)
     async with reach(context.obj) as client:

@@ -15,7 +15,7 @@ from librarian.cli.terminal import AsJson, Terminal, awaited, counted, size_text
 from librarian.errors import BadRequest, StoreUnavailable
 from librarian.names import StoreName
 from librarian.states import DriveState
-from librarian.wire.drives import DriveStakes, DriveStory, DriveWiping, LoseDrive, ReleaseDrive, ReuseDrive
+from librarian.wire.drives import DriveDescription, DriveStakes, DriveStory, LoseDrive, ReleaseDrive, ReuseDrive
 
 Name = Annotated[str, typer.Argument(help="The drive's name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing, and tell what would be done.")]
@@ -24,8 +24,6 @@ _LOOK: Final = 0.5
 _PATIENCE: Final = 3600.0
 #: A drive that is full of names is not looked through at once.
 _SILENCE: Final = timedelta(minutes=5)
-#: Of what does not belong on a drive.
-_NAMED: Final = 5
 
 
 @awaited
@@ -68,19 +66,21 @@ async def lost(context: typer.Context, name: Name, dry_run: DryRun = False, as_j
     Terminal(is_json=as_json).one(told, text=_stakes(told, done))
 
 
-async def reuse(context: typer.Context, name: str, *, is_sure: bool, dry_run: bool, as_json: bool) -> None:
+async def reuse(context: typer.Context, name: str, *, lose: int, is_sure: bool, dry_run: bool, as_json: bool) -> None:
     """Wipe the released drive *name* and begin its next round; asks, and watches."""
     path, terminal = f"/drives/{StoreName(name)}", Terminal(is_json=as_json)
     async with reach(context.obj) as client:
-        body = ReuseDrive(dry_run=True)
-        ready = await client.request("POST", f"{path}/reuse", body=body, answer=DriveWiping, silence=_SILENCE)
-        what = _everything(ready)
+        body = ReuseDrive(lose=lose, dry_run=True)
+        ready = await client.request("POST", f"{path}/reuse", body=body, answer=DriveDescription, silence=_SILENCE)
         if dry_run:
-            terminal.one(ready, text=f"Would begin round {ready.drive.round + 1}, and wipe {what}.")
+            terminal.one(
+                ready, text=f"Would wipe the drive '{ready.name}' at {ready.path}, and begin round {ready.round + 1}."
+            )
             return
         await require_server(client, because="it has to wipe the drive")
-        _ask(what, is_sure=is_sure or ready.drive.state is DriveState.WIPING)
-        await client.request("POST", f"{path}/reuse", body=ReuseDrive(), answer=DriveWiping)
+        _ask(ready, is_sure=is_sure or ready.state is DriveState.WIPING)
+        body = ReuseDrive(lose=lose)
+        await client.request("POST", f"{path}/reuse", body=body, answer=DriveDescription, silence=_SILENCE)
         gives_up_at = time.monotonic() + _PATIENCE
         while (drive := (await client.request("GET", path, answer=DriveStory)).drive).state is DriveState.WIPING:
             if time.monotonic() > gives_up_at:
@@ -92,22 +92,12 @@ async def reuse(context: typer.Context, name: str, *, is_sure: bool, dry_run: bo
     terminal.one(drive, text=f"The drive '{drive.name}' is empty, and in its round {drive.round}.")
 
 
-def _ask(what: str, *, is_sure: bool) -> None:
+def _ask(drive: DriveDescription, *, is_sure: bool) -> None:
     if is_sure:
         return
     if not sys.stdin.isatty():
-        raise BadRequest(f"{what} would be wiped", remedy="Say --yes where nobody can be asked.")
-    typer.confirm(f"Wipe {what}?", abort=True, err=True)
-
-
-def _everything(ready: DriveWiping) -> str:
-    everything = f"everything on the drive '{ready.drive.name}' at {ready.drive.path}"
-    if not ready.foreign:
-        return everything
-    first = ", ".join(ready.foreign[:_NAMED])
-    more = ", …" if len(ready.foreign) > _NAMED else ""
-    count = counted(len(ready.foreign), "file or folder", "files or folders")
-    return f"{everything}, with {count} that librarian did not put there ({first}{more})"
+        raise BadRequest(f"the drive '{drive.name}' would be wiped", remedy="Say --yes where nobody can be asked.")
+    typer.confirm(f"Wipe everything on the drive '{drive.name}' at {drive.path}?", abort=True, err=True)
 
 
 def _stakes(told: DriveStakes, done: str) -> str:

@@ -13,11 +13,11 @@ from librarian.catalog.repository import Repository
 from librarian.catalog.schema import FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
-from librarian.states import OUTGOING_MOVES, DriveState, Intent, Presence, TransferState, sources_of
+from librarian.states import OUTGOING_MOVES, DriveState, Intent, Kind, Presence, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from librarian.catalog.drives import DriveRecord
     from librarian.names import PeerId
@@ -102,17 +102,6 @@ class Clearing(Repository):
             examples=tuple(names),
         )
 
-    async def ever_on(self, drive: DriveRecord, *, after: FileId, limit: int) -> tuple[tuple[FileId, str], ...]:
-        """Files of which a copy is or was on *drive*, by file, those after *after*, with their names."""
-        found = await self._connection.execute(
-            select(InstanceRow.file_id, FileRow.name)
-            .join(FileRow, FileRow.id == InstanceRow.file_id)
-            .where(InstanceRow.store_id == drive.store_id, InstanceRow.file_id > after)
-            .order_by(InstanceRow.file_id)
-            .limit(limit)
-        )
-        return tuple((FileId(row.file_id), row.name) for row in found)
-
     async def left_on(self, drive: DriveRecord, *, after: FileId, limit: int) -> tuple[Resting, ...]:
         """Copies on *drive*, by file, those after *after*."""
         found = await self._connection.execute(
@@ -141,6 +130,30 @@ class Clearing(Repository):
             .values(presence=presence),
             {"asked": rows.pack((file_id,) for file_id in files)},
         )
+
+    async def accounted_for(
+        self, drive: DriveRecord, names: Sequence[FileName], *, with_own: bool
+    ) -> Mapping[FileName, Kind]:
+        """Of *names*, the files of which a good copy is known that is not on *drive*, here or at a peer.
+
+        *with_own*: and those that *drive* is known to carry, or to have carried until it was released.
+        """
+        asked = self._table("asked", name=rows.TEXT)
+        is_own = exists().where(InstanceRow.file_id == FileRow.id, InstanceRow.store_id == drive.store_id)
+        is_elsewhere = exists().where(
+            InstanceRow.file_id == FileRow.id,
+            InstanceRow.store_id != drive.store_id,
+            InstanceRow.presence == Presence.PRESENT,
+            InstanceRow.intent == Intent.KEEP,
+        )
+        is_held = exists().where(RemoteInstanceRow.file_id == FileRow.id, RemoteInstanceRow.is_held)
+        found = await self._connection.execute(
+            select(FileRow.name, FileRow.kind)
+            .join(asked, asked.c.name == FileRow.name)
+            .where(or_(is_elsewhere, is_held, *([is_own] if with_own else []))),
+            {"asked": rows.pack((name,) for name in names)},
+        )
+        return {FileName.trusted(row.name): Kind(row.kind) for row in found}
 
     async def empty(self, drive: DriveRecord) -> None:
         """*drive* was wiped: what was corrupt on it, or missing, is REMOVED as all else was."""

@@ -183,6 +183,10 @@ class Drives(Repository):
         )
         return begun.first() is not None
 
+    async def in_round(self, drive: DriveId, *, number: int) -> None:
+        """*drive* turned out to be in its round *number*, of which the catalog knew nothing."""
+        await self._connection.execute(update(DriveRow).where(DriveRow.id == drive).values(round=number))
+
     async def plugged(self, drive: DriveId, *, path: str, generation: int) -> None:
         """*drive* was found at *path*, with *generation* in its identity file."""
         await self._connection.execute(

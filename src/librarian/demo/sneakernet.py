@@ -16,10 +16,10 @@ from librarian.demo.steps import upload_all
 from librarian.errors import Unavailable
 from librarian.states import DriveState
 from librarian.wire.drives import (
+    DriveDescription,
     DriveMade,
     DriveSealing,
     DriveStakes,
-    DriveWiping,
     InitDrive,
     PackingSlip,
     ReleaseDrive,
@@ -139,7 +139,7 @@ async def _wipe_drive(between: Islands) -> None:
 
     await _until(is_back, what=f"{DRIVE} is seen at {FIRST} again")
     async with between.first.operator() as operator:
-        await operator.request("POST", f"/drives/{DRIVE}/reuse", body=ReuseDrive(), answer=DriveWiping)
+        await operator.request("POST", f"/drives/{DRIVE}/reuse", body=ReuseDrive(), answer=DriveDescription)
     drive = await between.comes_to_be(DriveState.LOADING)
     between.screen.say(f"{DRIVE} is back at {FIRST}, and wiped: {size_text(drive.held.bytes)} on it.")
 

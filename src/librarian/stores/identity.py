@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import RestoredCatalog, StoreUnavailable
@@ -20,6 +20,8 @@ _VERSION: Final = 1
 _BYTES_AT_MOST: Final = 4096
 #: The highest generation: far above what any catalog reaches, and within what it can hold.
 _LATEST: Final = 2**62
+#: The highest round: far above what any drive reaches, and within what a catalog can hold.
+_LAST_ROUND: Final = 2**30
 #: What a fresh file system brings along.
 _FRESH: Final = frozenset({LOST_AND_FOUND})
 
@@ -30,6 +32,8 @@ class Identity:
 
     uuid: str
     generation: int
+    #: Of a drive: which of its journeys this is, from 1. 0: it is no drive.
+    round: int = 0
 
     @classmethod
     def mint(cls, generation: int) -> Identity:
@@ -60,7 +64,10 @@ def read(root_fd: int, store: StoreName) -> Identity | None:
         generation = int(known["generation"])
         if not 0 <= generation <= _LATEST:
             raise ValueError(f"generation {generation}")
-        return Identity(uuid=str(uuid.UUID(known["uuid"])), generation=generation)
+        round_ = int(known.get("round", 0))
+        if not 0 <= round_ <= _LAST_ROUND:
+            raise ValueError(f"round {round_}")
+        return Identity(uuid=str(uuid.UUID(known["uuid"])), generation=generation, round=round_)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise StoreUnavailable(
             f"the identity file of store '{store}' cannot be read: {error}",
@@ -70,7 +77,7 @@ def read(root_fd: int, store: StoreName) -> Identity | None:
 
 def write(root_fd: int, identity: Identity) -> None:
     """Write *identity* durably: after a power cut either the old one stands, or the new one."""
-    text = json.dumps({"version": _VERSION, "uuid": identity.uuid, "generation": identity.generation}) + "\n"
+    text = json.dumps({"version": _VERSION, **asdict(identity)}) + "\n"
     fresh = f"{places.IDENTITY}.new"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=root_fd)
     try:
@@ -112,11 +119,15 @@ def check(found: Identity | None, *, expected_uuid: str, generation: int, store:
     return found
 
 
+def is_stray(name: str) -> bool:
+    """Whether something called *name* at the top is neither ours nor what a fresh file system brings along."""
+    return not (name in _FRESH or name.startswith(".librarian"))
+
+
 def stray_in(root_fd: int) -> str | None:
     """The name of anything at the top but what a fresh file system or librarian put there."""
     with os.scandir(root_fd) as entries:
-        strays = (each.name for each in entries if not (each.name in _FRESH or each.name.startswith(".librarian")))
-        return next(strays, None)
+        return next((each.name for each in entries if is_stray(each.name)), None)
 
 
 def require_empty(root_fd: int, store: StoreName) -> None:

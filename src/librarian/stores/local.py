@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -187,8 +188,9 @@ class LocalStore(base.Store):
         """See ``Store.stamp``."""
 
         def work(here: Ground) -> None:
-            known = identity.Identity(uuid=here.footing.uuid, generation=generation)
-            if identity.read(here.root_fd, self.name) != known:
+            found = identity.read(here.root_fd, self.name)
+            known = replace(found or identity.Identity(uuid=here.footing.uuid, generation=0), generation=generation)
+            if found != known:
                 identity.write(here.root_fd, known)
 
         await self._run("stamp the identity", work)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from librarian import guard, mounts
-from librarian.errors import StoreUnavailable
+from librarian.errors import RestoredCatalog, StoreUnavailable
 from librarian.names import LOST_AND_FOUND
 from librarian.stores import examining, identity, parts, places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 #: What stays: who the drive is, and what belongs to fsck.
@@ -20,7 +20,7 @@ _STAYS: Final = frozenset({places.IDENTITY, LOST_AND_FOUND})
 
 
 def wipe(root: Path, known: identity.Identity, *, beat: Callable[[], None]) -> None:
-    """Remove everything from the drive at *root*, which keeps its uuid and gets the generation of *known*, durably.
+    """Remove everything from the drive at *root*, which keeps its uuid and is as *known* says from then on, durably.
 
     A repeat goes on.
 
@@ -28,6 +28,8 @@ def wipe(root: Path, known: identity.Identity, *, beat: Callable[[], None]) -> N
     ------
     StoreUnavailable
         Another drive stands there, or something else is mounted in it, or a part cannot be removed.
+    RestoredCatalog
+        It has begun that round already, and holds something.
     OSError
     """
     inside = [mount.path for mount in mounts.all_mounts() if root in mount.path.parents]
@@ -39,6 +41,11 @@ def wipe(root: Path, known: identity.Identity, *, beat: Callable[[], None]) -> N
             raise StoreUnavailable(
                 f"the drive at '{root}' bears generation {found.generation}, beyond {known.generation}",
                 remedy="It is ahead of this catalog, which was restored from a backup: acknowledge that first.",
+            )
+        if found.round > known.round or (found.round == known.round and identity.stray_in(fd) is not None):
+            raise RestoredCatalog(
+                f"the drive at '{root}' is in its round {found.round} already, which this catalog has forgotten",
+                remedy="Give the order once more, 'drive init --reuse': it says what is on the drive.",
             )
         with contextlib.suppress(FileNotFoundError):
             os.unlink(places.MANIFEST, dir_fd=fd)
@@ -54,3 +61,41 @@ def wipe(root: Path, known: identity.Identity, *, beat: Callable[[], None]) -> N
         identity.write(fd, known)
     finally:
         os.close(fd)
+
+
+class Entry(NamedTuple):
+    """What stands on a drive, by its path from the drive's top; below a directory there may be more."""
+
+    path: str
+    is_directory: bool
+
+
+def entries(root: Path, uuid: str, folders: Sequence[str], beat: Callable[[], None]) -> list[Entry]:
+    """What would be lost if the drive *uuid* at *root* were wiped, in each of *folders* ('' is its top), none deeper.
+
+    What is ours alone is left out.
+
+    Raises
+    ------
+    StoreUnavailable
+        Another drive stands there.
+    OSError
+    """
+    found: list[Entry] = []
+    fd, _ = examining.open_drive(root, uuid)
+    try:
+        for folder in folders:
+            beat()
+            inner = parts.open_inside(folder or ".", parts.DIRECTORY, at=fd)
+            try:
+                with os.scandir(inner) as listed:
+                    found += [
+                        Entry(f"{folder}/{each.name}".lstrip("/"), each.is_dir(follow_symlinks=False))
+                        for each in listed
+                        if folder or identity.is_stray(each.name)
+                    ]
+            finally:
+                os.close(inner)
+    finally:
+        os.close(fd)
+    return found

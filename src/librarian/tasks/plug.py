@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from librarian import drives
-from librarian.errors import LibrarianError
+from librarian.errors import LibrarianError, RestoredCatalog
 from librarian.stores.drive import Seeker
 from librarian.tasks.base import Cadence, Task
 
@@ -114,9 +114,11 @@ class Plug(Task[tuple[Trouble, ...], None]):
         if sighting.place is None:
             await drives.unplug(self.site, drive)
             return [*troubles, Trouble(name=drive.name, is_copy=False, message=None)]
-        problem: str | None = None
+        problem, remedy = None, _MOUNT_IT
         try:
             await drives.plug_in(self.site, drive, sighting.place)
+        except RestoredCatalog as ahead:
+            problem, remedy = ahead.message, ahead.remedy
         except LibrarianError as error:
             problem = error.message
         unusable = (
@@ -128,7 +130,7 @@ class Plug(Task[tuple[Trouble, ...], None]):
                 name=drive.name,
                 is_copy=False,
                 message=unusable,
-                remedy=_MOUNT_IT,
+                remedy=remedy,
             ),
         ]
 

@@ -92,6 +92,7 @@ class Seal(Task[Portion, Listed | Written]):
         return rounds
 
     async def _go_on(self, drive: DriveRecord, budget: Budget) -> int:
+        await drives.look_at_round(drive)
         rounds = 0
         while not budget.is_spent:
             async with self.site.catalog.read() as tx:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from librarian import adopting, guard
 from librarian.catalog.records import Happening
-from librarian.errors import LibrarianError
+from librarian.errors import Conflict, LibrarianError, RestoredCatalog
 from librarian.notifying import drive_subject
 from librarian.states import DriveState
 from librarian.stores import wiping
@@ -21,6 +21,7 @@ from librarian.tasks.base import Cadence, Task
 if TYPE_CHECKING:
     from librarian.catalog.drives import DriveRecord
     from librarian.catalog.transaction import Transaction
+    from librarian.names import StoreName
     from librarian.site import Site
     from librarian.timing import Budget
 
@@ -61,11 +62,21 @@ class Wipe(Task[Emptying, None]):
                 await self.carry_out(Emptying(drive=drive, generation=generation))
             except LibrarianError as error:
                 log.warning("Cannot wipe drive %s: %s", drive.name, error, extra={"event": "wiping-waits"})
+                if isinstance(error, (Conflict, RestoredCatalog)):
+                    await self._alert(drive, error)
                 continue
             guard.step("round begun")
             rounds += 1
             self.site.bells.ring("plug")
         return rounds
+
+    async def _alert(self, drive: DriveRecord, error: LibrarianError) -> None:
+        async with self.site.catalog.begin() as tx:
+            await tx.alerts.raise_alert(
+                unwiped_cause(drive.name),
+                message=f"The drive {drive.name} is not wiped, as was ordered: {error.message}",
+                remedy=error.remedy,
+            )
 
     async def plan(self, tx: Transaction) -> Emptying | None:
         """Nothing is claimed: each drive has a pass of its own."""
@@ -74,7 +85,7 @@ class Wipe(Task[Emptying, None]):
     async def act(self, plan: Emptying) -> None:
         """Remove everything, and write the identity of the next round."""
         await adopting.refuse_unknown(self.site, plan.drive)
-        known = Identity(uuid=plan.drive.uuid, generation=plan.generation)
+        known = Identity(uuid=plan.drive.uuid, generation=plan.generation, round=plan.drive.round + 1)
         root = Path(plan.drive.path)
         await beating(plan.drive.name, lambda beat: wiping.wipe(root, known, beat=beat), what="wipe")
 
@@ -83,7 +94,13 @@ class Wipe(Task[Emptying, None]):
         if await tx.drives.begin_round(plan.drive.id, generation=plan.generation, who=plan.drive.who):
             await tx.clearing.empty(plan.drive)
             await tx.stores.set_open(plan.drive.name, is_open=True)
+            await tx.alerts.acknowledge([unwiped_cause(plan.drive.name)])
             told = f"round {plan.drive.round + 1} begins"
             await tx.events.tell(
                 [Happening(subject=drive_subject(plan.drive.name), what="wiped", who=plan.drive.who, why=told)]
             )
+
+
+def unwiped_cause(drive: StoreName) -> str:
+    """Of the alert about *drive*, which holds what the catalog has forgotten."""
+    return f"cannot-wipe:{drive}"

@@ -9,7 +9,7 @@ from librarian.errors import Conflict, NotFound, StoreUnavailable, WrongState
 from librarian.states import Role
 from librarian.web.drives import described, existing
 from librarian.web.route import Answer, Body, Call, Query, Route
-from librarian.wire.drives import DriveStakes, DriveWiping, LoseDrive, ReleaseDrive, ReuseDrive
+from librarian.wire.drives import DriveDescription, DriveStakes, LoseDrive, ReleaseDrive, ReuseDrive
 
 if TYPE_CHECKING:
     from librarian.catalog.clearing import Stakes
@@ -38,12 +38,9 @@ async def reuse_drive(call: Call[ReuseDrive, None]) -> Answer:
     """Wipe a released drive and begin its next round, by and by; or tell whether that can be."""
     async with call.site.catalog.read() as tx:
         drive = await existing(tx, call)
-    foreign: tuple[str, ...] = ()
-    if call.body.dry_run:
-        foreign = await releasing.foreign_on(call.site, drive.name)
-    else:
-        await releasing.reuse(call.site, drive.name, who=call.caller.name)
-    return Answer(body=DriveWiping(drive=await described(call.site, drive.name), foreign=list(foreign)))
+    body = call.body
+    await releasing.reuse(call.site, drive.name, lose=body.lose, who=call.caller.name, dry_run=body.dry_run)
+    return Answer(body=await described(call.site, drive.name))
 
 
 async def _look(call: Call[Body, Query]) -> tuple[DriveRecord, Stakes]:
@@ -100,7 +97,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         summary="Wipe a released drive, and begin its next round",
         roles=_ADMIN,
         body=ReuseDrive,
-        answer=DriveWiping,
+        answer=DriveDescription,
         refusals=(NotFound, WrongState, Conflict, StoreUnavailable),
         tag="drives",
     ),

@@ -159,17 +159,8 @@ class LoseDrive(Request):
 class ReuseDrive(Request):
     """Wipe a released drive, and begin its next round."""
 
+    lose: int = Field(default=0, ge=0, description="How many files on it are given up that are known nowhere else.")
     dry_run: bool = False
-
-
-class DriveWiping(Response):
-    """A drive that is wiped, or would be."""
-
-    drive: DriveDescription
-    foreign: list[str] = Field(
-        description="For a dry run: what other hands have put there, and goes with the rest; a folder, with a slash, "
-        "stands for all that is in it. At most 1,000."
-    )
 
 
 class DriveStakes(Response):
