@@ -51,9 +51,14 @@ def no_room_cause(store: StoreName) -> str:
     return f"no-room:{store}"
 
 
+def misfit_cause(store: StoreName) -> str:
+    """Of the alert about *store*, which cannot keep what is due."""
+    return f"misfits:{store}"
+
+
 def loading_causes(drive: StoreName) -> list[str]:
     """Of the alerts about loading *drive*: whoever takes it away has seen to them."""
-    return [full_cause(drive), no_room_cause(drive)]
+    return [full_cause(drive), no_room_cause(drive), misfit_cause(drive)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,5 +306,7 @@ async def _wake(site: Site, drive: DriveRecord, root: Path) -> None:
     except RestoredCatalog as ahead:
         answer = ahead
     await site.ownership.settle({drive.name: answer})
+    async with site.catalog.begin() as tx:
+        await tx.misfits.look_again()
     for bell in ("ingest", "load", "seal"):
         site.bells.ring(bell)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 FAULTY_MOUNT = Path(__file__).with_name("faulty_mount.py")
+FAT_MOUNT = Path(__file__).with_name("fat_mount.py")
 
 
 def _run(*command: str | Path, needs: str) -> None:
@@ -80,14 +81,26 @@ class Mounts:
 
     def fuse(self, source: Path, at: Path) -> subprocess.Popen[bytes]:
         """A file system in a process: it passes *source* on, cannot do NOREPLACE, and fails by name on request."""
+        return self._serve(FAULTY_MOUNT, source, at, library="fuse")
+
+    def fat(self, source: Path, at: Path, *, mode: int = 0o755, largest: int = 2**32 - 1) -> Path:
+        """What FAT makes of *source*: everything has *mode*, and no file more than *largest* bytes."""
+        # The older library refuses to rename without replacing, which FAT can do.
+        self._serve(FAT_MOUNT, source, at, f"{mode:o}", f"{largest}", library="fuse3")
+        return at
+
+    def _serve(self, program: Path, source: Path, at: Path, *options: str, library: str) -> subprocess.Popen[bytes]:
         if os.geteuid() != 0:
             pytest.skip("needs: root, to mount")
-        if ctypes.util.find_library("fuse") is None or not Path("/dev/fuse").exists():
-            pytest.skip("needs: libfuse2 and /dev/fuse")
+        if ctypes.util.find_library(library) is None or not Path("/dev/fuse").exists():
+            pytest.skip(f"needs: lib{library} and /dev/fuse")
         source.mkdir(parents=True, exist_ok=True)
         at.mkdir(parents=True, exist_ok=True)
         server = subprocess.Popen(
-            [sys.executable, FAULTY_MOUNT, source, at], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            [sys.executable, program, source, at, *options],
+            env=os.environ | {"FUSE_LIBRARY_NAME": library},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
         )
         self._servers.append(server)
         assert server.stdout is not None

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, LargeBin
 from sqlalchemy.orm import Mapped, mapped_column
 
 from librarian.catalog.columns import Base, Instant, Name, RowId
-from librarian.catalog.schema_drives import DriveRow, ManifestPartRow, ManifestRow, ReceptionRow
+from librarian.catalog.schema_drives import DriveRow, ManifestPartRow, ManifestRow, MisfitRow, ReceptionRow
 from librarian.catalog.schema_pairing import PairingRow
 from librarian.catalog.schema_peers import OutboxRow, PeerRow, RemoteInstanceRow, ToldRow
 from librarian.catalog.schema_sending import LIVE, BatchRow, CopyDueRow, OutgoingRow, RuleRow
@@ -26,6 +26,7 @@ __all__ = [
     "ManifestPartRow",
     "ManifestRow",
     "MemberListingRow",
+    "MisfitRow",
     "NotificationRow",
     "OutboxRow",
     "OutgoingRow",

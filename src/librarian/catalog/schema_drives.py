@@ -38,6 +38,15 @@ class DriveRow(Base):
     created_at: Mapped[datetime] = mapped_column(Instant)
 
 
+class MisfitRow(Base):
+    """A file that a store of ours cannot keep: its name is none there, or it is too large."""
+
+    __tablename__ = "misfits"
+    file_id: Mapped[int] = mapped_column(RowId, ForeignKey("files.id"), primary_key=True, autoincrement=False)
+    store_id: Mapped[int] = mapped_column(RowId, ForeignKey("stores.id"), primary_key=True, autoincrement=False)
+    reason: Mapped[str] = mapped_column(Text)
+
+
 class ManifestRow(Base):
     """What a drive carries to a peer in one round. Rows are kept; only the counts change."""
 

@@ -20,6 +20,7 @@ from librarian.catalog.incoming import IncomingTransfers
 from librarian.catalog.instances import Instances
 from librarian.catalog.loading import Loading
 from librarian.catalog.manifests import Manifests
+from librarian.catalog.misfits import Misfits
 from librarian.catalog.notifications import Notifications
 from librarian.catalog.offers import Offers
 from librarian.catalog.outbox import Outbox
@@ -163,6 +164,11 @@ class Transaction:
     def loading(self) -> Loading:
         """Copies that are made onto stores and drives of ours."""
         return Loading(self._connection, self._dialect)
+
+    @cached_property
+    def misfits(self) -> Misfits:
+        """Files that stores of ours cannot keep."""
+        return Misfits(self._connection, self._dialect)
 
     @cached_property
     def suspects(self) -> Suspects:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from librarian import checksum
 from librarian.errors import LibrarianError, SourceBad, SourceChanged, UnsupportedMember
 from librarian.states import Kind
-from librarian.stores import faults, parts, places, staging
+from librarian.stores import faults, naming, parts, places, staging
 from librarian.stores.base import Barrier
 from librarian.stores.copying import Copier, barrier, make_durable
 
@@ -43,10 +43,12 @@ def bring(here: Ground, items: Sequence[Bringing], *, root_fd: int) -> list[Libr
 
 
 def _bring_one(here: Ground, item: Bringing, copier: Copier, *, root_fd: int) -> None:
+    naming.require_alone(here, item.name)
     if not item.replaces and parts.status_of(item.name, at=here.root_fd) is not None:
         return
     copier.unreadable = partial(_unreadable, item)
     place = places.staged(item.token)
+    naming.require_keepable(here, item.token, item.name)
     parts.remove_tree(place, at=here.staging_fd, beat=here.trip.beat)
     try:
         measured = _copy(item, copier, place, source_fd=root_fd, target_fd=here.staging_fd)
@@ -54,6 +56,8 @@ def _bring_one(here: Ground, item: Bringing, copier: Copier, *, root_fd: int) ->
         raise _bad(item, error.message) from error
     if measured.checksum != item.checksum:
         raise _bad(item, f"it reads as {measured.checksum}")
+    if item.kind is Kind.BOOK:
+        naming.require_same(here, (member.path for member in measured.members), place)
     if here.spec.barrier is Barrier.FSYNC:
         make_durable(here, place)
 

@@ -27,8 +27,9 @@ LOST: Final = frozenset({errno.EROFS, errno.ENOTCONN, errno.ENODEV, errno.ESHUTD
 GONE: Final = LOST | {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO, errno.EACCES, errno.ETIMEDOUT}
 _DENIED: Final = frozenset({errno.EACCES, errno.EPERM})
 _IN_THE_WAY: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
-#: What file systems answer to a name that they cannot keep (EINVAL: a colon on exFAT).
-_UNNAMEABLE: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL})
+#: What file systems answer to a name that they cannot keep (EINVAL: a colon on exFAT; EEXIST: of two new names the
+#: second, which is the same as the first there).
+UNNAMEABLE: Final = frozenset({errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST})
 _NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
@@ -38,7 +39,8 @@ def refusal_of(error: OSError, *, store: StoreName, what: str) -> LibrarianError
     The only place where an OSError of a store is given a meaning; raise it ``from error``.
     """
     number = error.errno or 0
-    message = f"Cannot {what} on store '{store}': {error.strerror or error}"
+    which = f" ({error.filename!r})" if number in UNNAMEABLE and error.filename else ""
+    message = f"Cannot {what} on store '{store}': {error.strerror or error}{which}"
     details = {"store": str(store), "errno": errno.errorcode.get(number, str(number))}
     kind, remedy = _meaning(number, store)
     return kind(message, remedy=remedy, details=details)
@@ -58,7 +60,7 @@ def _meaning(number: int, store: StoreName) -> tuple[type[LibrarianError], str]:
         )
     if number in _IN_THE_WAY:
         return UnsupportedMember, "Send directories and regular files alone; a link or a file stands in the way."
-    if number in _UNNAMEABLE:
+    if number in UNNAMEABLE:
         return BadName, f"Use a name that the file system of '{store}' can keep."
     if number == errno.EFBIG:
         return TooLarge, f"The file system of '{store}' cannot hold so large a file; choose another store."

@@ -36,6 +36,8 @@ class Footing:
     #: The group for ``<token>/``, None to leave it.
     gid: int | None
     has_noreplace: bool
+    #: Names that differ in case alone are one there: a file system that may refuse other names, or change them.
+    folds_case: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +80,19 @@ def is_open_to_others(spec: StoreSpec) -> bool:
     return spec.takes_foreign_writes or bool(token_mode(spec) & places.OTHERS_WRITE)
 
 
-def key_of(fd: int) -> tuple[int, int]:
-    """What tells one directory from another while it is mounted."""
+def root_key_of(fd: int) -> tuple[int, int]:
+    """What tells one root from another while it is mounted."""
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
+
+
+def staging_key_of(spec: StoreSpec, fd: int) -> tuple[int, int]:
+    """The same of a staging area; below the root, which has a key, its file system is enough.
+
+    FAT numbers anew what nobody has used for a while, its root aside.
+    """
+    device, inode = root_key_of(fd)
+    return (device, 0) if spec.staging.is_relative_to(spec.root) else (device, inode)
 
 
 @contextmanager
@@ -97,10 +108,12 @@ def stand(spec: StoreSpec, footing: Footing, trip: Trip) -> Iterator[Ground]:
         Another file system stands there now, or nothing that answers.
     OSError
     """
-    root_fd = _open_same(spec, spec.root, footing.root_key)
+    root_fd = _open_directory(spec, spec.root)
     try:
-        staging_fd = _open_same(spec, spec.staging, footing.staging_key)
+        _require_same(spec, spec.root, root_key_of(root_fd), footing.root_key)
+        staging_fd = _open_directory(spec, spec.staging)
         try:
+            _require_same(spec, spec.staging, staging_key_of(spec, staging_fd), footing.staging_key)
             yield Ground(spec=spec, footing=footing, trip=trip, root_fd=root_fd, staging_fd=staging_fd)
         finally:
             os.close(staging_fd)
@@ -108,17 +121,18 @@ def stand(spec: StoreSpec, footing: Footing, trip: Trip) -> Iterator[Ground]:
         os.close(root_fd)
 
 
-def _open_same(spec: StoreSpec, path: Path, key: tuple[int, int]) -> int:
+def _open_directory(spec: StoreSpec, path: Path) -> int:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno not in faults.GONE:
             raise
         raise _vanished(spec, path) from error
-    if key_of(fd) == key:
-        return fd
-    os.close(fd)
-    raise _vanished(spec, path)
+
+
+def _require_same(spec: StoreSpec, path: Path, found: tuple[int, int], known: tuple[int, int]) -> None:
+    if found != known:
+        raise _vanished(spec, path)
 
 
 def _vanished(spec: StoreSpec, path: Path) -> Vanished:

@@ -6,10 +6,11 @@ import contextlib
 import errno
 import grp
 import os
+import stat
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import ConfigurationError, StoreUnavailable
-from librarian.stores import ground, identity, places, syscalls
+from librarian.stores import ground, identity, parts, places, syscalls
 
 if TYPE_CHECKING:
     from librarian.stores.base import StoreSpec
@@ -36,8 +37,8 @@ def open_store(spec: StoreSpec, *, expected_uuid: str | None, generation: int, a
         _make_staging(spec)
         staging_fd = _open_directory(spec, spec.staging, what="staging area")
         try:
-            uid, has_noreplace = _probe(spec, root_fd, staging_fd)
-            root_key, staging_key = ground.key_of(root_fd), ground.key_of(staging_fd)
+            uid, has_noreplace, folds_case = _probe(spec, root_fd, staging_fd)
+            root_key, staging_key = ground.root_key_of(root_fd), ground.staging_key_of(spec, staging_fd)
         finally:
             os.close(staging_fd)
         if known is None:
@@ -52,6 +53,7 @@ def open_store(spec: StoreSpec, *, expected_uuid: str | None, generation: int, a
         uid=uid,
         gid=_gid(spec),
         has_noreplace=has_noreplace and allow_noreplace,
+        folds_case=folds_case,
     )
 
 
@@ -99,9 +101,12 @@ def _make_staging(spec: StoreSpec) -> None:
         with contextlib.suppress(FileExistsError):
             inner.mkdir(mode=0o700)
         status = inner.lstat()
-        if status.st_mode & 0o170077 != 0o040000:
+        # Where nobody else brings anything it may be read: FAT has one mode for all.
+        forbidden = 0o077 if ground.is_open_to_others(spec) else places.OTHERS_WRITE
+        if not stat.S_ISDIR(status.st_mode) or status.st_mode & forbidden:
             raise StoreUnavailable(
-                f"'{inner}' is not a directory that the server alone may enter", remedy="Make it one (mode 0700)."
+                f"'{inner}' is not a directory that is the server's alone",
+                remedy="Make it one (mode 0700), or mount FAT and exFAT with 'umask=022' and the server's 'uid'.",
             )
 
 
@@ -117,7 +122,7 @@ def _gid(spec: StoreSpec) -> int | None:
         ) from error
 
 
-def _probe(spec: StoreSpec, root_fd: int, staging_fd: int) -> tuple[int, bool]:
+def _probe(spec: StoreSpec, root_fd: int, staging_fd: int) -> tuple[int, bool, bool]:
     """Rename for real: two mounts of one device have equal st_dev and yet refuse."""
     probe = f"{places.PROBE_PREFIX}-rename"
     # One that was cut off has left its files.
@@ -125,7 +130,8 @@ def _probe(spec: StoreSpec, root_fd: int, staging_fd: int) -> tuple[int, bool]:
     try:
         uid = _make_file(probe, at=staging_fd)
         _probe_rename(spec, probe, root_fd, staging_fd)
-        return uid, _probe_noreplace(probe, root_fd) or _require_links(spec, probe, root_fd)
+        folds_case = parts.status_of(probe.upper(), at=root_fd) is not None
+        has_noreplace = _probe_noreplace(probe, root_fd) or _require_links(spec, probe, root_fd)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise StoreUnavailable(
@@ -135,6 +141,7 @@ def _probe(spec: StoreSpec, root_fd: int, staging_fd: int) -> tuple[int, bool]:
         raise
     finally:
         _unlink_probe(probe, root_fd, staging_fd)
+    return uid, has_noreplace, folds_case
 
 
 def _unlink_probe(probe: str, *folders: int) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from librarian import guard
 from librarian.errors import LibrarianError, NameNested, UnsupportedMember, WrongState
 from librarian.states import Kind
-from librarian.stores import ground, parts, places, staging, syscalls
+from librarian.stores import ground, naming, parts, places, staging, syscalls
 from librarian.stores.base import Barrier, Publishing
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class _Batch:
     def _look(self, item: Publication) -> _Move | Publishing:
         """What to do about *item*, from what stands in staging and under the name."""
         here = self._here
+        naming.require_alone(here, item.name)
         source = staging.locate(here, item.token)
         try:
             target = parts.status_of(item.name, at=here.root_fd)
@@ -124,6 +125,7 @@ class _Batch:
     def _prepare(self, move: _Move) -> None:
         """Make a payload read-only (a book's top aside) and, where each file has its own barrier, durable."""
         here, item = self._here, move.item
+        naming.require_keepable(here, item.token, item.name)
         is_book = stat.S_ISDIR(move.status.st_mode)
         parts.require_supported(move.status.st_mode, "")
         if is_book is not (item.kind is Kind.BOOK):
@@ -203,6 +205,7 @@ class _Batch:
             try:
                 os.mkdir(ancestor, places.PARENT_MODE, dir_fd=self._here.root_fd)
             except FileExistsError:
+                naming.require_alone(self._here, ancestor)
                 mode = os.stat(ancestor, dir_fd=self._here.root_fd, follow_symlinks=False).st_mode
                 if not stat.S_ISDIR(mode):
                     raise _nested(item.name, f"'{ancestor}' is not a directory") from None
@@ -237,6 +240,8 @@ class _Batch:
         Also when an earlier pass published it and was cut off before its second barrier.
         """
         here, item, answer = self._here, self._items[at], self._answers[at]
+        # Of two that came together, the second may have met the first.
+        naming.require_alone(here, item.name)
         self._require_parents(item)
         if answer is Publishing.PUBLISHED and item.kind is Kind.FILE:
             return

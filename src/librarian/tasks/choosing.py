@@ -41,6 +41,13 @@ class Away:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unfit:
+    """No store that is here can keep it; another one may."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Elsewhere:
     """It is for another lane: the store there is the fullest that it fits on, or it fits on none."""
 
@@ -55,7 +62,7 @@ class Go:
     replaces: bool
 
 
-Choice = Paid | NoSource | Away | Elsewhere | Go
+Choice = Paid | NoSource | Away | Unfit | Elsewhere | Go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +86,8 @@ def room_for(copy: Loadable) -> int:
     return copy.size + BLOCK_BYTES * copy.members
 
 
-def choose(copy: Loadable, copies: Sequence[InstanceRecord], scene: Scene) -> Choice:
-    """What is to be done about *copy*, a file of which there are *copies*."""
+def choose(copy: Loadable, copies: Sequence[InstanceRecord], scene: Scene, *, unfit: Mapping[StoreName, str]) -> Choice:
+    """What is to be done about *copy*, a file of which there are *copies*; stores cannot keep it that are *unfit*."""
     wanted = [each for each in copies if _is_wanted_on(each.store, copy, scene)]
     settled = next((each for each in wanted if _settles(each, scene)), None)
     if settled is not None:
@@ -96,7 +103,10 @@ def choose(copy: Loadable, copies: Sequence[InstanceRecord], scene: Scene) -> Ch
     fitting = [name for name in scene.usable if _is_wanted_on(name, copy, scene) and name not in good | doubtful]
     if not fitting:
         return Away(reason=f"there is a copy on {', '.join(sorted(doubtful | good))}, which does not count")
-    store = scene.fullest(room_for(copy), fitting)
+    kept = [name for name in fitting if name not in unfit]
+    if not kept:
+        return Unfit(reason="; ".join(unfit[name] for name in fitting))
+    store = scene.fullest(room_for(copy), kept)
     if store != scene.target.name:
         return Elsewhere(fits=store is not None)
     bad = {each.store for each in wanted if each.presence is Presence.CORRUPT}

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Final
 from librarian import owing
 from librarian.catalog.incoming_rows import Opening
 from librarian.catalog.loading import ANY_STORE, Owed, Setback
+from librarian.catalog.misfits import MISFIT
 from librarian.gates import is_in_hours
 from librarian.names import Token
 from librarian.policies import MIB
 from librarian.states import Arrival, DriveState, DueState, RuleWay
 from librarian.tasks import choosing, planning
-from librarian.tasks.choosing import Away, Elsewhere, Go, NoSource, Paid, Scene
+from librarian.tasks.choosing import Away, Elsewhere, Go, NoSource, Paid, Scene, Unfit
 from librarian.tasks.dealing import BEYOND
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ BATCH_FILES: Final = 1024
 BATCH_BYTES: Final = 256 * MIB
 #: A copy whose source, or whose place, is not to be had now is looked at again after this long.
 LOOK_AGAIN: Final = timedelta(minutes=1)
+#: And so long where no store that is here can keep it, unless another one comes.
+FIT_AGAIN: Final = timedelta(hours=1)
 #: The account of copies that the librarian makes itself.
 OWN_ACCOUNT: Final = "librarian"
 #: States of a drive on which a copy waits for its peer.
@@ -173,13 +176,15 @@ class Claimer:
 
     async def _look(self, page: Sequence[Loadable], scene: Scene) -> list[tuple[Loadable, Choice]]:
         by_file: defaultdict[FileId, list[InstanceRecord]] = defaultdict(list)
-        for copy in await self.tx.instances.of_files([each.file_id for each in page]):
+        files = [each.file_id for each in page]
+        for copy in await self.tx.instances.of_files(files):
             by_file[copy.file_id].append(copy)
+        unfit = await self.tx.misfits.of_files(files)
         most_bytes = min(scene.policy.batch_bytes, BATCH_BYTES)
         choices: list[tuple[Loadable, Choice]] = []
         taken = 0
         for due in page:
-            choice = choosing.choose(due, by_file[due.file_id], scene)
+            choice = choosing.choose(due, by_file[due.file_id], scene, unfit=unfit.get(due.file_id, {}))
             if isinstance(choice, Go):
                 if taken and taken + due.size > most_bytes:
                     break
@@ -200,6 +205,8 @@ class Claimer:
                     late.append(self._setback(due, target, state=DueState.BLOCKED, code="no_source", reason=reason))
                 case Away():
                     late.append(self._setback(due, target, state=DueState.DUE, code="away", reason=choice.reason))
+                case Unfit():
+                    late.append(self._setback(due, target, state=DueState.DUE, code=MISFIT, reason=choice.reason))
                 case Elsewhere() | Go():
                     pass
         await self.tx.loading.paid(paid)
@@ -210,7 +217,7 @@ class Claimer:
         return Setback(
             owed=Owed(file_id=due.file_id, rule_id=due.rule_id, store=target.name),
             state=state,
-            next_try_at=self.now + LOOK_AGAIN,
+            next_try_at=self.now + (FIT_AGAIN if code == MISFIT else LOOK_AGAIN),
             code=code,
             reason=reason,
         )

@@ -21,7 +21,7 @@ from librarian.policies import MIB
 from librarian.quantities import counted
 from librarian.states import DriveState, DueState
 from librarian.stores.base import Bringing
-from librarian.tasks import filling
+from librarian.tasks import filling, misfits
 from librarian.tasks.base import Cadence, Task
 from librarian.tasks.choosing import room_for
 from librarian.tasks.claiming import BATCH_BYTES, BATCH_FILES, Claimer, Copy, Lading
@@ -261,7 +261,12 @@ class Load(Task[Lading, Made]):
             await tx.incoming.cancel(transfers, code=code, reason=reason)
         await tx.loading.put_off([_setback(copy, error) for copy, error in result.failed])
         await self._blame(tx, [(copy, error) for copy, error in bad if isinstance(error, SourceBad)])
-        refused = [(copy, error) for copy, error in bad if not isinstance(error, SourceBad)]
+        await misfits.note(
+            tx,
+            plan.target,
+            [(copy.due.file_id, copy.due.name, error) for copy, error in bad if isinstance(error, misfits.NEVER)],
+        )
+        refused = [(copy, error) for copy, error in bad if not isinstance(error, (SourceBad, *misfits.NEVER))]
         if refused:
             copy, error = refused[0]
             await tx.alerts.raise_alert(
@@ -342,6 +347,9 @@ class Load(Task[Lading, Made]):
     async def recover(self, tx: Transaction) -> None:
         """What was being copied when the process died is due again; what it left in staging is cleared by and by."""
         await tx.loading.abandon(None, reason="the server stopped while it was copied")
+        # A store may stand on another file system by now.
+        await tx.misfits.look_again()
+        await tx.misfits.forget()
 
 
 def _has_much_coming(target: Target) -> bool:
@@ -376,7 +384,7 @@ def _slices(copies: Sequence[Copy]) -> Iterator[tuple[StoreName, list[Copy]]]:
 def _setback(copy: Copy, error: LibrarianError) -> Setback:
     now = utc_now()
     # From another source, or onto another store, at once; otherwise later each time.
-    is_at_once = isinstance(error, SourceBad | NoRoom)
+    is_at_once = isinstance(error, (SourceBad, NoRoom, *misfits.NEVER))
     return Setback(
         owed=copy.owed,
         state=DueState.DUE,

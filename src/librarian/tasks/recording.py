@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -17,6 +18,7 @@ from librarian.outcomes import lost_cause
 from librarian.quantities import counted
 from librarian.replication import Arrived, Unarrived
 from librarian.states import Arrival, DueState, Intent, Presence
+from librarian.tasks import misfits
 from librarian.tasks.verifying import Bad
 from librarian.timing import utc_now
 from librarian.turns import in_turns
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from librarian.catalog.records import File, Incoming
     from librarian.catalog.transaction import Transaction
+    from librarian.errors import LibrarianError
     from librarian.names import FileId, FileName, StoreName
     from librarian.tasks.verifying import Good, Later
 
@@ -219,7 +222,7 @@ async def record_bad(tx: Transaction, bad: Sequence[Bad]) -> None:
     await replication.arrivals_failed(tx, [_unarrived(each) for each in bad if each.transfer.peer_id is not None])
     await _put_off(tx, [each for each in bad if each.transfer.arrival is Arrival.COPY])
     for each in bad:
-        if each.alerts:
+        if each.alerts and not _is_misfit(each):
             cause = f"{each.error.code}:{each.transfer.store}:{each.transfer.name}"
             await tx.alerts.raise_alert(cause, message=each.error.message, remedy=each.error.remedy)
 
@@ -237,7 +240,7 @@ async def _put_off(tx: Transaction, bad: Sequence[Bad]) -> None:
                     file_id=files[each.transfer.name].id, rule_id=each.transfer.rule_id, store=each.transfer.store
                 ),
                 state=DueState.DUE,
-                next_try_at=now + AFTER_BAD_WRITE,
+                next_try_at=now if _is_misfit(each) else now + AFTER_BAD_WRITE,
                 code=each.error.code,
                 reason=f"on {each.transfer.store}: {each.error.message}",
                 failed=True,
@@ -246,6 +249,13 @@ async def _put_off(tx: Transaction, bad: Sequence[Bad]) -> None:
             if each.transfer.rule_id is not None
         ]
     )
+    by_store: defaultdict[StoreName, list[tuple[FileId, FileName, LibrarianError]]] = defaultdict(list)
+    for each in bad:
+        if _is_misfit(each):
+            name = each.transfer.name
+            by_store[each.transfer.store].append((files[name].id, name, each.error))
+    for store, refused in by_store.items():
+        await misfits.note(tx, store, refused)
     spoilt = [each for each in bad if isinstance(each.error, ChecksumMismatch | SizeMismatch)]
     if spoilt:
         first = spoilt[0]
@@ -255,6 +265,11 @@ async def _put_off(tx: Transaction, bad: Sequence[Bad]) -> None:
             f"{first.transfer.name} among them: {first.error.message}",
             remedy="Look at the disk, its cable and the kernel's log. The copies are made again.",
         )
+
+
+def _is_misfit(bad: Bad) -> bool:
+    """Whether it is a copy of ours that another store may keep."""
+    return bad.transfer.arrival is Arrival.COPY and isinstance(bad.error, misfits.NEVER)
 
 
 def _unarrived(bad: Bad) -> Unarrived:

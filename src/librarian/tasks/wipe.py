@@ -93,6 +93,7 @@ class Wipe(Task[Emptying, None]):
         """Begin the next round."""
         if await tx.drives.begin_round(plan.drive.id, generation=plan.generation, who=plan.drive.who):
             await tx.clearing.empty(plan.drive)
+            await tx.misfits.forget(plan.drive.store_id)
             await tx.stores.set_open(plan.drive.name, is_open=True)
             await tx.alerts.acknowledge([unwiped_cause(plan.drive.name)])
             told = f"round {plan.drive.round + 1} begins"

@@ -49,6 +49,11 @@ def _manifests() -> None:
         sa.ForeignKeyConstraint(["drive_id"], ["drives.id"], ), sa.ForeignKeyConstraint(["peer_id"], ["peers.id"], ),
         sa.PrimaryKeyConstraint("id"), sa.UniqueConstraint("uuid"))
     op.create_index("manifests_by_drive", "manifests", ["drive_id", "round"], unique=True)
+    op.create_table("misfits", sa.Column("file_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("store_id", ROW_ID, autoincrement=False, nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["file_id"], ["files.id"], ), sa.ForeignKeyConstraint(["store_id"], ["stores.id"], ),
+        sa.PrimaryKeyConstraint("file_id", "store_id"))
     op.create_table("manifest_parts", sa.Column("manifest_id", ROW_ID, autoincrement=False, nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("lines", sa.LargeBinary(), nullable=False),
