@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,26 @@ class Mount:
     def is_on_a_block_device(self) -> bool:
         """Whether it may be a drive: looking at it asks no other machine."""
         return self.source.startswith("/dev/") or self.filesystem == _FUSE_BLOCK
+
+    @property
+    def has_device(self) -> bool:
+        """Whether the device is there: one that was pulled out while it was mounted is gone, and its mount is not."""
+        return os.path.exists(self.source)  # noqa: PTH110 - a Path for each mount, every few seconds
+
+
+class Watch:
+    """Tells whether anything was mounted or unmounted, without touching any mount."""
+
+    def __init__(self) -> None:
+        fd = os.open(_MOUNTINFO, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, fd)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLPRI)
+
+    def has_changed(self) -> bool:
+        """Whether that was since it was last asked, or made."""
+        # Source: proc_pid_mounts(5). The change is seen once by each open file.
+        return bool(self._poll.poll(0))
 
 
 def all_mounts() -> tuple[Mount, ...]:

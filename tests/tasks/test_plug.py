@@ -2,7 +2,7 @@
 
 import pytest
 
-from librarian import drives
+from librarian import drives, mounts
 from librarian.errors import BadRequest, Conflict, StoreUnavailable
 from librarian.names import StoreName, Token
 from librarian.states import DriveState
@@ -220,6 +220,36 @@ async def test_a_sealed_drive_is_in_transit_while_it_is_away_and_is_never_writte
     assert await alerts(site) == {}
     with pytest.raises(StoreUnavailable, match="sealed"):
         await site.stores.lookup(A07).stage([Token.mint()])
+
+
+async def test_a_sealed_drive_is_left_alone_until_something_is_mounted(site, disks, tmp_path, monkeypatch):
+    changes = []
+    # Of this machine: other tests mount and unmount.
+    monkeypatch.setattr(mounts.Watch, "has_changed", lambda _: bool(changes))
+    media = disks.new("one").plug(tmp_path / "media")
+    await make(site, media)
+    await move(site, DriveState.SEALING, DriveState.SEALED)
+    plug = Plug(site)
+    await look(plug)
+    (media / ".librarian-store").unlink()
+
+    await look(plug)
+    unseen = (await record(site)).is_plugged
+    changes.append("another disk")
+    await look(plug)
+
+    assert unseen
+    assert (await record(site)).state is DriveState.IN_TRANSIT
+
+
+def test_whatever_is_mounted_or_unmounted_is_noticed_without_touching_it(disks, tmp_path):
+    disk, watch = disks.new("one"), mounts.Watch()
+
+    disk.plug(tmp_path / "media")
+    was_mounted = watch.has_changed()
+    disk.unplug()
+
+    assert (was_mounted, watch.has_changed()) == (True, True)
 
 
 async def test_a_drive_that_is_ahead_shows_that_the_catalog_was_restored(site, disks, tmp_path):

@@ -16,7 +16,7 @@ from librarian.stores.lane import Lane
 from librarian.stores.local import LocalStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from datetime import timedelta
     from pathlib import Path
 
@@ -68,18 +68,37 @@ class DriveStore(LocalStore):
 
 
 class Seeker:
-    """Looks where drives are plugged in. A mount that does not answer holds up nobody, and is left until it does."""
+    """Looks where drives are plugged in. A mount that does not answer holds up nobody, and is left until it does.
+
+    What rests is looked at once after anything was mounted: whoever unmounts it never finds it busy.
+    """
 
     def __init__(self, patience: timedelta) -> None:
         self._patience = patience
         self._looks: dict[Path, asyncio.Future[Claim | None]] = {}
+        self._watch = mounts.Watch()
+        self._resting: dict[Path, Claim] = {}
 
-    async def look(self, hints: Iterable[Path]) -> list[Claim]:
-        """Who stands at *hints* and at the top of every mounted block device; nothing else is touched."""
+    async def look(self, hints: Iterable[Path], *, in_use: Collection[Path] | None = None) -> list[Claim]:
+        """Who stands at *hints* and at the top of every mounted block device; nothing else is touched.
+
+        *in_use*: places of drives that may have changed since the last look; any may, where that is not told.
+        """
         guard.forbid_io_in_transaction("look for drives")
-        places = {mount.path for mount in mounts.all_mounts() if mount.is_on_a_block_device} | set(hints)
-        found = await asyncio.gather(*(self._look_at(path) for path in sorted(places)))
-        return [claim for claim in found if claim is not None]
+        if self._watch.has_changed() or in_use is None:
+            self._resting.clear()
+        mounted = {mount.path: mount for mount in mounts.all_mounts() if mount.is_on_a_block_device}
+        resting = {
+            path: claim
+            for path, claim in self._resting.items()
+            if path in mounted.keys() - (in_use or ()) and mounted[path].has_device
+        }
+        looked_at = sorted((mounted.keys() | set(hints)) - resting.keys())
+        found = [claim for claim in await asyncio.gather(*map(self._look_at, looked_at)) if claim is not None]
+        self._resting = resting | {
+            claim.path: claim for claim in found if claim.path in mounted.keys() - (in_use or ())
+        }
+        return sorted([*resting.values(), *found], key=lambda claim: claim.path)
 
     async def _look_at(self, path: Path) -> Claim | None:
         if path not in self._looks:

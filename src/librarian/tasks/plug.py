@@ -98,7 +98,8 @@ class Plug(Task[tuple[Trouble, ...], None]):
             known = await tx.drives.all()
         if not known:
             return 0
-        claims = await self._seeker.look(Path(drive.path) for drive in known)
+        in_use = {Path(drive.path) for drive in known if drive.state in drives.WRITABLE}
+        claims = await self._seeker.look((Path(drive.path) for drive in known), in_use=in_use)
         troubles: list[Trouble] = []
         for drive in known:
             troubles += await self._settle(drive, sighted(drive, claims))

@@ -104,6 +104,8 @@ class Seal(Task[Portion, Listed | Written]):
             if isinstance(result, Written):
                 guard.step("manifest recorded")
                 await drives.rest(self.site, drive, because=drives.SEALED)
+                # Looked at for the last time, before anybody is told to unplug it.
+                self.site.bells.ring("plug")
                 return rounds
             guard.step("portion listed")
         return rounds
