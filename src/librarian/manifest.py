@@ -124,6 +124,8 @@ class ManifestWriter:
         made = seal(self._hasher.hexdigest(), key)
         self._file.write(line(made))
         self._file.flush()
+        # Whatever the umask is: it is read by others.
+        os.fchmod(self._file.fileno(), 0o644)
         # Content before name: otherwise a power cut can leave a part of it under the final name.
         os.fsync(self._file.fileno())
         os.rename(self._fresh, NAME, src_dir_fd=self._root, dst_dir_fd=self._root)

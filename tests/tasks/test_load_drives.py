@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import stat
 import threading
 from datetime import timedelta
 
@@ -12,10 +13,11 @@ from librarian.catalog.stopped import Selection
 from librarian.errors import Conflict
 from librarian.names import SiteName, StoreName
 from librarian.states import DriveState, DueState, Reach
+from librarian.stores import drive
 from librarian.tasks.load import Load
 from librarian.tasks.plug import Plug
 from librarian.timing import plenty_of_time
-from tests.carrying import A07, NERSC, go_on_sealing, seal
+from tests.carrying import A07, NERSC, go_on_sealing, make_drive, seal
 from tests.holding import hold
 from tests.loading import assert_sound, dues_of, load, rule, stores_of
 from tests.site_fixtures import opened_site
@@ -305,6 +307,58 @@ async def test_one_drive_that_is_pulled_out_is_alone_in_waiting(site, plugged, a
     # Its bytes came to staging, and are verified when it is back; or those for the other drive were half copied first.
     assert waiting.store == "A07"
     assert waiting.state in (DueState.SENDING, DueState.DUE)
+
+
+async def test_of_three_drives_one_that_is_away_gets_its_own_copies_later_and_no_others(site, tmp_path):
+    for name in ("A07", "A08", "A09"):
+        await make_drive(site, tmp_path / name, StoreName(name), is_folder=True)
+    (tmp_path / "A08").rename(tmp_path / "in the drawer")
+    await Plug(site).run_pass(plenty_of_time())
+    for name in ("any", "each"):
+        await hold(site, name, b"truth")
+    await rule(site, "A07", "A08", "A09", name="each", match=["each"], copies="each")
+    await rule(site, "A0*", name="any", match=["any"])
+
+    await load(site)
+    away = await stores_of(site, "each"), await dues_of(site, "each"), await stores_of(site, "any")
+    (tmp_path / "in the drawer").rename(tmp_path / "A08")
+    await Plug(site).run_pass(plenty_of_time())
+    await load(site)
+
+    assert set(away[0]) == {"fast", "A07", "A09"}
+    assert [(due.store, due.state) for due in away[1]] == [("A08", DueState.DUE)]
+    assert len(away[2]) == 2
+    assert await stores_of(site, "any") == away[2]
+    assert set(await stores_of(site, "each")) == {"fast", "A07", "A08", "A09"}
+    assert [*await dues_of(site, "each"), *await dues_of(site, "any")] == []
+
+
+async def test_whoever_receives_a_drive_may_read_it_whatever_the_server_keeps_to_itself(site, tmp_path):
+    await knows_nersc(site)
+    await hold(site, "2026/11/a", b"truth")
+    await hold(site, "2026/book", {"deep/data": b"members", "empty": None})
+    await rule(site, "A*", peer="nersc")
+    before = os.umask(0o077)
+    try:
+        root = tmp_path / "media"
+        await make_drive(site, root, is_folder=True)
+        await load(site)
+        await seal(site)
+    finally:
+        os.umask(before)
+
+    modes = {str(path.relative_to(root)): stat.S_IMODE(path.stat().st_mode) for path in root.rglob("*")}
+    assert {name: mode for name, mode in modes.items() if not name.startswith(drive.STAGING)} == {
+        ".librarian-store": 0o644,
+        ".librarian-manifest": 0o644,
+        "2026": 0o755,
+        "2026/11": 0o755,
+        "2026/11/a": 0o444,
+        "2026/book": 0o555,
+        "2026/book/deep": 0o555,
+        "2026/book/deep/data": 0o444,
+        "2026/book/empty": 0o555,
+    }
 
 
 async def test_a_drive_that_spoils_what_is_written_is_found_out(site, plugged):

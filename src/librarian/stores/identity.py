@@ -81,6 +81,8 @@ def write(root_fd: int, identity: Identity) -> None:
     fresh = f"{places.IDENTITY}.new"
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=root_fd)
     try:
+        # Whatever the umask is: others look who it is, too.
+        os.fchmod(fd, 0o644)
         os.write(fd, text.encode())
         # Content before name: otherwise a power cut can leave an empty file under the final name.
         os.fsync(fd)

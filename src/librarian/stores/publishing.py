@@ -204,6 +204,8 @@ class _Batch:
                 continue
             try:
                 os.mkdir(ancestor, places.PARENT_MODE, dir_fd=self._here.root_fd)
+                # Whatever the umask is: whoever receives a drive is another user, and must come in.
+                os.chmod(ancestor, places.PARENT_MODE, dir_fd=self._here.root_fd)
             except FileExistsError:
                 naming.require_alone(self._here, ancestor)
                 mode = os.stat(ancestor, dir_fd=self._here.root_fd, follow_symlinks=False).st_mode
