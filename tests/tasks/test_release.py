@@ -7,7 +7,7 @@ import pytest
 from librarian import confirming, manifest, releasing, replication
 from librarian.catalog.remote_instances import Attestation
 from librarian.errors import Conflict, StoreUnavailable, WrongState
-from librarian.names import FileName
+from librarian.names import FileName, SiteName
 from librarian.states import DriveState, Presence, TransferState
 from librarian.stores import examining
 from librarian.stores.identity import Identity
@@ -27,6 +27,8 @@ from tests.carrying import (
     outgoing_of,
     seal,
 )
+from tests.holding import hold
+from tests.loading import load, rule
 
 
 @pytest.fixture
@@ -45,15 +47,16 @@ async def sealed(site, media):
     return site
 
 
-async def confirm(site, *names):
+async def confirm(site, *names, at=NERSC):
     async with site.catalog.begin() as tx:
-        peer = await tx.peers.get(NERSC)
+        peer = await tx.peers.get(at)
         files = await tx.files.named([FileName(name) for name in names])
         told = [
             Attestation(file_id=file.id, store="tape", is_held=True, seq=number + 1)
             for number, file in enumerate(files.values())
         ]
         await tx.remote_instances.attest(peer.id, told, epoch=1)
+        await tx.copies_due.paid(peer.id, [file.id for file in files.values()])
 
 
 async def clear(site):
@@ -148,6 +151,24 @@ async def test_a_copy_elsewhere_is_not_the_last_one(sealed):
         after = await releasing.stakes_of(tx, await tx.drives.get(A07))
 
     assert (before.unconfirmed_files, before.last_files, after.last_files) == (3, 3, 0)
+
+
+async def test_what_was_loaded_and_came_another_way_to_all_that_it_was_for_is_no_loss(site, media):
+    berkeley = SiteName("berkeley")
+    for name in ("a", "b", "c"):
+        await hold(site, name, b"truth")
+    for peer in (NERSC, berkeley):
+        await add_peer(site, peer)
+        await rule(site, "A*", name=peer, peer=peer)
+    await make_drive(site, media, is_folder=True)
+    await load(site)
+
+    await confirm(site, "a", "b")
+    await confirm(site, "a", at=berkeley)
+
+    async with site.catalog.read() as tx:
+        stakes = await releasing.stakes_of(tx, await tx.drives.get(A07))
+    assert (stakes.files, stakes.unconfirmed_files, stakes.last_files) == (3, 2, 0)
 
 
 async def test_the_copies_of_a_lost_drive_are_missing(sealed, media):

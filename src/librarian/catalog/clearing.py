@@ -10,10 +10,10 @@ from sqlalchemy.orm import aliased
 
 from librarian.catalog import rows
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
+from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
-from librarian.states import OUTGOING_MOVES, DriveState, Intent, Kind, Presence, TransferState, sources_of
+from librarian.states import OUTGOING_MOVES, DriveState, DueState, Intent, Kind, Presence, TransferState, sources_of
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -72,12 +72,23 @@ def _is_held_by(peer: PeerId | None) -> ColumnElement[bool]:
     return exists().where(RemoteInstanceRow.file_id == InstanceRow.file_id, RemoteInstanceRow.is_held, *by_peer)
 
 
+def _is_waited_for() -> ColumnElement[bool]:
+    return exists().where(
+        CopyDueRow.file_id == InstanceRow.file_id,
+        CopyDueRow.peer_id.is_not(None),
+        rows.one_of(CopyDueRow.state, DueState.LOADED),
+    )
+
+
 class Clearing(Repository):
     """What rests on a drive that was released or lost."""
 
     async def stakes(self, drive: DriveRecord, *, peer: PeerId | None) -> Stakes:
-        """What would be at stake if *drive* were wiped now; *peer* is the one that it was sealed for."""
-        confirmed = _is_held_by(peer) if peer is not None else literal_column("1") == literal_column("0")
+        """What would be at stake if *drive* were wiped now; *peer* is the one that it was sealed for.
+
+        Before it is sealed, what it holds is confirmed when a peer holds it, and each that it was loaded for.
+        """
+        confirmed = _is_held_by(peer) if peer is not None else and_(_is_held_by(None), ~_is_waited_for())
         is_safe = or_(_is_elsewhere_here(), _is_held_by(None))
         is_last = and_(~confirmed, ~is_safe)
         was_lost = drive.state is DriveState.LOST

@@ -171,7 +171,9 @@ class DriveStakes(Response):
     is_dry_run: bool
     files: int
     bytes: int
-    unconfirmed_files: int = Field(description="Its peer has not confirmed them.")
+    unconfirmed_files: int = Field(
+        description="Its peer has not confirmed them; before it is sealed: not all that it was loaded for have."
+    )
     unconfirmed_bytes: int
     last_files: int = Field(description="Of these, those of which no other good copy is known anywhere.")
     last_bytes: int
