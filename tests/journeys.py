@@ -64,6 +64,7 @@ def outlook(**changes) -> Outlook:
         to="nersc",
         drives=["A*"],
         due=amount(2_000, 9 * TB),
+        quarantined=amount(0, 0),
         room_bytes=2 * TB,
         drive_bytes=4 * TB,
         drives_due=2,

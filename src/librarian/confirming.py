@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 from librarian import outcomes
 from librarian.catalog.outgoing import Ending
 from librarian.catalog.records import Happening, Tally
+from librarian.catalog.stopped import Stop
 from librarian.notifying import tell_of_drive
 from librarian.quantities import counted
-from librarian.states import Damage, Intent, Presence, TransferState
+from librarian.states import Damage, Intent, Presence, RuleWay, TransferState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from librarian.catalog.confirmations import Spoilt
     from librarian.catalog.records import Peer
     from librarian.catalog.transaction import Transaction
-    from librarian.names import FileId, PeerId, StoreName
+    from librarian.names import FileId, PeerId
     from librarian.outcomes import Refusal
 
 _DAMAGED: Final = frozenset(each.value for each in Damage)
@@ -38,6 +39,7 @@ async def entries_held(
     await tx.confirmations.confirmed(completed)
     await _received(tx, peer, brought)
     await drives_confirmed(tx, peer.id, files, who=peer.name)
+    await _answered(tx, peer, completed)
 
 
 async def drives_confirmed(tx: Transaction, peer: PeerId, files: Sequence[FileId], *, who: str) -> None:
@@ -45,7 +47,7 @@ async def drives_confirmed(tx: Transaction, peer: PeerId, files: Sequence[FileId
     for drive in await tx.confirmations.all_confirmed(peer, files, who=who):
         why = f"it holds the {counted(drive.files)}, {drive.bytes:,} bytes"
         await tell_of_drive(tx, drive.drive, "confirmed", round_=drive.round, who=who, why=why)
-        await tx.alerts.acknowledge([unwanted_cause(drive.drive)])
+        await tx.alerts.acknowledge([outcomes.unwanted_cause(drive.drive)])
 
 
 async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal], *, epoch: int) -> frozenset[str]:
@@ -80,37 +82,48 @@ async def entries_failed(tx: Transaction, peer: Peer, refusals: Sequence[Refusal
             for each in lost
         ]
     )
-    await _tell_unwanted(tx, peer, [each for each in refusals if each.transfer.uuid in ended])
     await _count_losses(tx, spoilt)
     await tx.loading.unload([each.file_id for each in lost])
+    await _set_aside(tx, peer, [each for each in refusals if each.transfer.uuid in ended])
+    await _answered(tx, peer, sorted(ended))
     return ended
 
 
-async def _tell_unwanted(tx: Transaction, peer: Peer, refusals: Sequence[Refusal]) -> None:
-    """Tell a person of what *peer* would refuse from the next drive as well."""
+async def _set_aside(tx: Transaction, peer: Peer, refusals: Sequence[Refusal]) -> None:
+    """What *peer* would refuse from the next drive as well goes onto none until a person says so, who is told."""
     unwanted = [each for each in refusals if outcomes.is_own(each.code or "failed")]
+    stops = [
+        Stop(file_id=each.transfer.file_id, code=each.code or "failed", reason=each.reason or "") for each in unwanted
+    ]
+    await tx.stopped.quarantine(peer.id, stops, way=RuleWay.CARRIED)
     carrying = {each.transfer.manifest_id for each in unwanted}
     drives = await tx.manifests.drives_of([manifest for manifest in carrying if manifest is not None])
     for manifest, drive in drives.items():
         from_it = [each for each in unwanted if each.transfer.manifest_id == manifest]
         await tx.alerts.raise_alert(
-            unwanted_cause(drive),
+            outcomes.unwanted_cause(drive),
             message=f"{peer.name} did not take {counted(len(from_it))} from the drive {drive}, though nothing is wrong "
             f"with the drive; {from_it[0].transfer.name} among them: {from_it[0].reason}.",
-            remedy=f"Settle it with the operators of {peer.name}: from the next drive it would be refused again. "
-            "'transfer list --state failed' has the reasons.",
+            remedy=f"It goes onto no other drive, which would be refused again. Settle it with the operators of "
+            f"{peer.name}; 'transfer stopped --peer {peer.name}' has the reasons. When they are gone: "
+            f"'transfer retry --peer {peer.name}'.",
         )
-
-
-def unwanted_cause(drive: StoreName) -> str:
-    """What the alert is raised for that a peer does not want something that *drive* carries."""
-    return f"drive-unwanted:{drive}"
 
 
 async def _received(tx: Transaction, peer: Peer, uuids: Sequence[str]) -> None:
     for drive in await tx.confirmations.heard_from(uuids, who=peer.name):
         why = f"it reads the {counted(drive.files)}, {drive.bytes:,} bytes"
         await tell_of_drive(tx, drive.drive, "received", round_=drive.round, who=peer.name, why=why)
+
+
+async def _answered(tx: Transaction, peer: Peer, uuids: Sequence[str]) -> None:
+    """Tell of the drives that *peer* has answered for, all but what failed being confirmed: nothing more is heard."""
+    for drive in await tx.confirmations.all_answered(uuids):
+        why = (
+            f"it holds {counted(drive.confirmed_files)}, and did not take {counted(drive.failed_files)} "
+            "('transfer list --state failed' tells why); nothing on it is waited for any more"
+        )
+        await tell_of_drive(tx, drive.drive, "settled", round_=drive.round, who=peer.name, why=why)
 
 
 async def _count_losses(tx: Transaction, spoilt: Sequence[Spoilt]) -> None:

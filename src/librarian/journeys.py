@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from librarian import owing
 from librarian.catalog.arrivals import DAYS, span_of_week
-from librarian.catalog.due_totals import loading_subject
+from librarian.catalog.due_totals import loading_subject, quarantined_subject
 from librarian.drives import trouble_with
+from librarian.names import PeerId
 from librarian.states import DriveState, RuleWay
 from librarian.timing import utc_now
 from librarian.wire.journeys import DriveStatus, Journey, Outlook
@@ -36,12 +37,20 @@ async def drive_status(site: Site) -> DriveStatus:
         manifests = await tx.manifests.present()
         rules = [rule for rule in await tx.rules.all() if rule.way is RuleWay.CARRIED and rule.is_enabled]
         due = await tx.tallies.of_many([loading_subject(rule.id) for rule in rules])
+        aside = await tx.tallies.of_many([_aside(rule) for rule in rules])
         arrived = await tx.arrivals.of_week([rule.id for rule in rules], at=now)
     return DriveStatus(
         at=now,
         drives=[_journey(site, drive, manifests.get(drive.id), now=now) for drive in drives],
         rules=[
-            outlook(rule, drives, due=due[loading_subject(rule.id)], arrived=arrived[rule.id], now=now)
+            outlook(
+                rule,
+                drives,
+                due=due[loading_subject(rule.id)],
+                quarantined=aside[_aside(rule)],
+                arrived=arrived[rule.id],
+                now=now,
+            )
             for rule in rules
         ],
     )
@@ -84,7 +93,14 @@ def _journey(site: Site, drive: DriveRecord, manifest: ManifestRecord | None, *,
     )
 
 
-def outlook(rule: Rule, drives: Sequence[DriveRecord], *, due: Tally, arrived: Tally, now: datetime) -> Outlook:
+def _aside(rule: Rule) -> str:
+    # Of a peer that nobody made yet nothing is counted.
+    return quarantined_subject(rule.peer_id or PeerId(0))
+
+
+def outlook(
+    rule: Rule, drives: Sequence[DriveRecord], *, due: Tally, quarantined: Tally, arrived: Tally, now: datetime
+) -> Outlook:
     """What *rule* takes in drives: for what is *due*, and for what *arrived* of late if that goes on.
 
     A drive is taken to be like the newest of those that the rule may load, up to where it counts as full.
@@ -101,6 +117,7 @@ def outlook(rule: Rule, drives: Sequence[DriveRecord], *, due: Tally, arrived: T
         to=policy.peer or "",
         drives=list(policy.stores),
         due=TallyStatus(files=due.files, bytes=due.bytes),
+        quarantined=TallyStatus(files=quarantined.files, bytes=quarantined.bytes),
         room_bytes=room,
         drive_bytes=one,
         drives_due=math.ceil(max(due.bytes - room, 0) / one) if one else None,

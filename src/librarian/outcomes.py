@@ -231,6 +231,11 @@ def quarantine_cause(peer: Peer) -> str:
     return f"peer:{peer.name}:quarantine"
 
 
+def unwanted_cause(drive: StoreName) -> str:
+    """What the alert is raised for that a peer does not want something that *drive* carries."""
+    return f"drive-unwanted:{drive}"
+
+
 def refusing_cause(peer: Peer) -> str:
     """What the alert is raised for that *peer* refuses notices of ours for good."""
     return f"peer:{peer.name}:refuses-notices"
@@ -254,13 +259,16 @@ def differs_cause(peer: Peer, name: str) -> str:
 async def forget_alerts(tx: Transaction, names: Sequence[str]) -> None:
     """The files *names* are tried again: what was alerted about them is over, or will be alerted anew.
 
-    So is quarantine at a peer where nothing is left in it.
+    So is quarantine for a peer where nothing is left in it, and what that did not want from drives.
     """
     peers = await tx.peers.all()
     causes = [differs_cause(peer, name) for peer in peers for name in names]
-    causes += [
-        quarantine_cause(peer) for peer in peers if (await tx.tallies.of(quarantined_subject(peer.id))).files == 0
+    well = [peer for peer in peers if (await tx.tallies.of(quarantined_subject(peer.id))).files == 0]
+    causes += [quarantine_cause(peer) for peer in well]
+    carrying = [
+        each.id for each in (await tx.manifests.present()).values() if each.peer in {peer.name for peer in well}
     ]
+    causes += [unwanted_cause(drive) for drive in (await tx.manifests.drives_of(carrying)).values()]
     await tx.alerts.acknowledge(causes)
 
 

@@ -222,10 +222,7 @@ def _due(case: _Case) -> Reason:
         case DueState.LOADED | DueState.BLOCKED:
             told = _NO_SOURCE.format(since=told_at(due.since))
         case DueState.QUARANTINED:
-            told = (
-                f"is in quarantine since {told_at(due.since)}, after {_tries(due.attempts)}: {due.reason or due.code}; "
-                f"'transfer retry' takes it up again"
-            )
+            told = _in_quarantine(due)
         case _:
             assert_never(due.state)
     return Reason(
@@ -233,6 +230,13 @@ def _due(case: _Case) -> Reason:
         state=due.state.value,
         since=due.since,
         sentence=f"The copy at {case.peer.name} that the rule {due.rule} asks for {told}.",
+    )
+
+
+def _in_quarantine(due: CopyDueRecord) -> str:
+    return (
+        f"is in quarantine since {told_at(due.since)}, after {_tries(due.attempts)}: {due.reason or due.code}; "
+        f"'transfer retry' takes it up again"
     )
 
 
@@ -246,7 +250,9 @@ def _loads(due: CopyDueRecord, standing: Standing, now: datetime) -> Reason:
             told = f"rests {due.reason or 'on a drive'} since {told_at(due.since)}{steps}"
         case DueState.BLOCKED:
             told = _NO_SOURCE.format(since=told_at(due.since))
-        case DueState.DUE | DueState.AWAITING | DueState.QUARANTINED:
+        case DueState.QUARANTINED:
+            told = f"{_in_quarantine(due)}, and goes onto no drive until then"
+        case DueState.DUE | DueState.AWAITING:
             told = _waits_for_room(due, _hours(standing, due, now), now)
         case _:
             assert_never(due.state)

@@ -43,7 +43,7 @@ MAKE, RULE, LIST, SEAL, CHECK, UNMOUNT = typed("## At the site that sends")
 (INSPECT,) = typed("## On the way")
 MOUNT, LOOK, RECEIVE, RECEIVED, AWAY, GIVE_UP = typed("## At the site that receives")
 RELEASE, AGAIN = typed("## Back at the site that sends")
-GIVE_UP_BAD, REASONS, TOLD, REWRITE, EXPORT, REPLACE = (block.text for block in blocks(DAMAGED, "sh"))
+GIVE_UP_BAD, REASONS, UNWANTED, TOLD, REWRITE, EXPORT, REPLACE = (block.text for block in blocks(DAMAGED, "sh"))
 STAKES, LOSE, KEEP, FOUND = (block.text for block in blocks(LOST, "sh"))
 
 
@@ -300,6 +300,7 @@ def damage(journey) -> Damage:
     sender.waits_for("received", files=0)
     show, why = TOLD.splitlines()
     told = sender.orders(show).out, sender.orders(why).out
+    sender.says(UNWANTED)
     stakes, lost = sender.orders(STAKES), sender.orders(LOSE)
     return Damage(found, rewritten, tried, received, reasons, *told, stakes, lost, released=sender.orders(KEEP + FOUND))
 
@@ -349,6 +350,7 @@ def test_bad_entries_are_told_with_codes_that_the_page_knows_and_are_due_again(d
     }
     assert {told[code] for code in codes.values()} == {"due again by itself"}
     assert "failed: 3 files" in damage.shown
+    assert "settled, by nersc: it holds 0 files, and did not take 3 files" in damage.shown
     assert "The copy on A07 is corrupt" in damage.why
     assert "by-suitcase asks for waits since" in damage.why
 

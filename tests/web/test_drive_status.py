@@ -30,7 +30,7 @@ async def outlook_of(site, *, due=0, arrived=0, age=timedelta(days=30)):
         drives = await tx.drives.all()
     now = rule.created_at + age
     sums = (Tally(files=1, bytes=due), Tally(files=1, bytes=arrived))
-    return journeys.outlook(rule, drives, due=sums[0], arrived=sums[1], now=now)
+    return journeys.outlook(rule, drives, due=sums[0], quarantined=Tally(files=0, bytes=0), arrived=sums[1], now=now)
 
 
 @pytest.fixture

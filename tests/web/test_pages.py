@@ -69,6 +69,13 @@ def test_what_is_due_is_shown_with_the_drives_that_it_takes():
     assert "2 more of 4 TB now then 1.75 a week of 4 TB" in page.text
 
 
+def test_what_waits_for_nobody_and_what_waits_for_a_person_is_told():
+    page = read(in_the_post(waiting=NONE), rules=(outlook(quarantined=amount(1, 10)),))
+
+    assert "none nothing on it is waited for any more" in page.text
+    assert "in quarantine: 1 file, 10 B" in page.text
+
+
 def test_a_rule_without_drives_asks_for_one():
     page = read(rules=(outlook(drive_bytes=None, drives_due=None, drives_per_week=None),))
 

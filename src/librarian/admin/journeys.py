@@ -8,6 +8,7 @@ import typer
 
 from librarian.admin.reach import reach
 from librarian.cli.terminal import AsJson, Terminal, awaited, counted, size_text, span_text
+from librarian.states import DriveState
 from librarian.wire.journeys import DriveStatus, Journey, Outlook
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def _drive(drive: Journey) -> Iterator[str]:
         told = f"confirmed {drive.confirmed.files:,} of {counted(drive.carried.files)} by {drive.to}"
         rest = f"waiting {_amount(drive.waiting)}; failed {_amount(drive.failed)}"
         yield f"    {told}, {size_text(drive.confirmed.bytes)}; {rest}"
+        if drive.state is DriveState.RECEIVED and not drive.waiting.files:
+            yield f"    nothing on it is waited for any more: see 'drive release {drive.name} --dry-run'"
     if drive.is_plugged and drive.problem:
         yield f"    at {drive.path}: {drive.problem}"
 
@@ -53,6 +56,8 @@ def _rule(rule: Outlook) -> Iterator[str]:
     room = f"room on drives being loaded: {size_text(rule.room_bytes)}"
     full = "" if rule.full_in_seconds is None else f", full in {span_text(rule.full_in_seconds)}"
     yield f"    {room}; arriving: {size_text(rule.bytes_per_day)} a day{full}"
+    if rule.quarantined.files:
+        yield f"    in quarantine: {_amount(rule.quarantined)}; see 'transfer stopped --peer {rule.to}'"
     if rule.drive_bytes is None:
         yield "    no drive fits this rule yet"
     else:

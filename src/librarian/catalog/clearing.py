@@ -80,15 +80,29 @@ def _is_waited_for() -> ColumnElement[bool]:
     )
 
 
+def _is_in_vain(drive: DriveRecord) -> ColumnElement[bool]:
+    return exists().where(
+        OutgoingRow.file_id == InstanceRow.file_id,
+        OutgoingRow.manifest_id == ManifestRow.id,
+        ManifestRow.drive_id == drive.id,
+        ManifestRow.round == drive.round,
+        rows.one_of(OutgoingRow.state, TransferState.FAILED),
+    )
+
+
 class Clearing(Repository):
     """What rests on a drive that was released or lost."""
 
     async def stakes(self, drive: DriveRecord, *, peer: PeerId | None) -> Stakes:
         """What would be at stake if *drive* were wiped now; *peer* is the one that it was sealed for.
 
-        Before it is sealed, what it holds is confirmed when a peer holds it, and each that it was loaded for.
+        Before it is sealed, what it holds is confirmed when a peer holds it, and each that it was loaded for. What it
+        has carried in vain waits for it no longer, as long as a good copy is here.
         """
-        confirmed = _is_held_by(peer) if peer is not None else and_(_is_held_by(None), ~_is_waited_for())
+        if peer is None:
+            confirmed = and_(_is_held_by(None), ~_is_waited_for())
+        else:
+            confirmed = or_(_is_held_by(peer), and_(_is_in_vain(drive), _is_elsewhere_here()))
         is_safe = or_(_is_elsewhere_here(), _is_held_by(None))
         is_last = and_(~confirmed, ~is_safe)
         was_lost = drive.state is DriveState.LOST

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import exists, func, literal_column, select, update
 
 from librarian.catalog import rows
 from librarian.catalog.repository import Repository
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from librarian.names import PeerId
 
+_IS_SPOKEN_OF: Final = ManifestRow.confirmed_files + ManifestRow.failed_files >= ManifestRow.files
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
@@ -39,6 +41,16 @@ class Moved:
     round: int
     files: int
     bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """A drive whose peer has answered for all that it carried, and could not take some of it."""
+
+    drive: StoreName
+    round: int
+    confirmed_files: int
+    failed_files: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +120,35 @@ class Confirmations(Repository):
             given={"asked": rows.pack((uuid,) for uuid in uuids)},
         )
 
+    async def all_answered(self, uuids: Sequence[str]) -> tuple[Answered, ...]:
+        """Drives, RECEIVED, of which nothing is waited for since the transfers *uuids* ended; something has failed."""
+        if not uuids:
+            return ()
+        asked = self._asked()
+        ended = select(OutgoingRow.manifest_id).join(asked, asked.c.uuid == OutgoingRow.uuid)
+        found = await self._connection.execute(
+            select(StoreRow.name, DriveRow.round, ManifestRow.confirmed_files, ManifestRow.failed_files)
+            .join(DriveRow, DriveRow.store_id == StoreRow.id)
+            .join(ManifestRow, (ManifestRow.drive_id == DriveRow.id) & (ManifestRow.round == DriveRow.round))
+            .where(
+                ManifestRow.id.in_(ended),
+                rows.one_of(DriveRow.state, DriveState.RECEIVED),
+                ManifestRow.failed_files > literal_column("0"),
+                _IS_SPOKEN_OF,
+            )
+            .order_by(StoreRow.name),
+            {"asked": rows.pack((uuid,) for uuid in uuids)},
+        )
+        return tuple(
+            Answered(
+                drive=StoreName.trusted(row.name),
+                round=row.round,
+                confirmed_files=row.confirmed_files,
+                failed_files=row.failed_files,
+            )
+            for row in found
+        )
+
     async def all_confirmed(self, peer: PeerId, files: Sequence[FileId], *, who: str) -> tuple[Moved, ...]:
         """*peer* holds *files*: the drives to it that carry some of them, and nothing that it lacks, are confirmed.
 
@@ -131,14 +172,13 @@ class Confirmations(Repository):
             OutgoingRow.state != TransferState.COMPLETED.value,
             ~is_there,
         )
-        # Counted before it is looked at: while some are waited for, nothing needs to be looked at.
-        is_spoken_of = ManifestRow.confirmed_files + ManifestRow.failed_files >= ManifestRow.files
         moved = await self._move(
             DriveState.CONFIRMED,
             (
                 ManifestRow.id.in_(carrying),
                 ManifestRow.seal.is_not(None),
-                is_spoken_of | (DriveRow.state == DriveState.LOST.value),
+                # Counted before it is looked at: while some are waited for, nothing needs to be looked at.
+                _IS_SPOKEN_OF | (DriveRow.state == DriveState.LOST.value),
                 ~lacks,
             ),
             who=who,

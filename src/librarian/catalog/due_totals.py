@@ -17,6 +17,7 @@ from librarian.states import DueState, RuleWay
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 #: The way of a row's rule, for what an UPDATE or DELETE returns. An INSERT would look at other rows.
@@ -25,10 +26,15 @@ WAY_OF: Final = (
 )
 #: What ``add`` needs of a row.
 COUNTED: Final = (CopyDueRow.rule_id, WAY_OF, CopyDueRow.peer_id, CopyDueRow.state, CopyDueRow.size)
-#: Rows that are sent over the network; asked row by row, for they are found by other columns.
-IS_SENT: Final = (
-    exists().where(RuleRow.id == CopyDueRow.rule_id, rows.one_of(RuleRow.way, RuleWay.NETWORK)).correlate(CopyDueRow)
-)
+
+
+def is_of(way: RuleWay) -> ColumnElement[bool]:
+    """Rows of rules of that *way*; asked row by row, for they are found by other columns."""
+    return exists().where(RuleRow.id == CopyDueRow.rule_id, rows.one_of(RuleRow.way, way)).correlate(CopyDueRow)
+
+
+#: Rows that are sent over the network.
+IS_SENT: Final = is_of(RuleWay.NETWORK)
 
 
 def due_subject(peer: PeerId) -> str:
@@ -37,20 +43,24 @@ def due_subject(peer: PeerId) -> str:
 
 
 def quarantined_subject(peer: PeerId) -> str:
-    """The tally of copies for *peer* that are in quarantine."""
+    """The tally of copies for *peer* that are in quarantine, whatever the way."""
     return f"quarantined:{peer}"
 
 
 def loading_subject(rule: RuleId) -> str:
-    """The tally of copies that are due for *rule* on stores or drives of ours, and are on none yet."""
+    """The tally of copies that are due for *rule* on stores or drives of ours, and on none yet, nor in quarantine."""
     return f"loading:{rule}"
 
 
 def _subject_of(row: rows.Found, way: str) -> str | None:
-    if way != RuleWay.NETWORK:
-        return None if row.state == DueState.LOADED else loading_subject(RuleId(row.rule_id))
-    peer = PeerId(row.peer_id)
-    return quarantined_subject(peer) if row.state == DueState.QUARANTINED else due_subject(peer)
+    if row.state == DueState.QUARANTINED:
+        return quarantined_subject(PeerId(row.peer_id))
+    return None if row.state == DueState.LOADED else waiting_subject(row, way)
+
+
+def waiting_subject(row: rows.Found, way: str) -> str:
+    """The tally that a row (``rule_id``, ``peer_id``) counts in which is due, its rule being of that *way*."""
+    return due_subject(PeerId(row.peer_id)) if way == RuleWay.NETWORK else loading_subject(RuleId(row.rule_id))
 
 
 async def add(connection: AsyncConnection, dialect: str, changed: Iterable[rows.Found], *, sign: int) -> int:

@@ -248,7 +248,7 @@ class Loading(Repository):
         is_carried = carried.correlate(CopyDueRow)
         loaded = await self._connection.execute(
             update(CopyDueRow)
-            .where(*_is(paid), is_carried, ~rows.one_of(CopyDueRow.state, DueState.LOADED))
+            .where(*_is(paid), is_carried, ~rows.one_of(CopyDueRow.state, DueState.LOADED, DueState.QUARANTINED))
             .values(
                 state=DueState.LOADED,
                 code=None,

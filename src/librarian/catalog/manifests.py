@@ -191,6 +191,20 @@ class Manifests(Repository):
                 found.append(peer)
         return found
 
+    async def failed_on(self, files: Iterable[FileId]) -> frozenset[tuple[FileId, StoreName]]:
+        """Of *files* those that a drive carried to its peer in its present round in vain, with that drive."""
+        asked = self._table("asked", file_id=rows.BIGINT)
+        found = await self._connection.execute(
+            select(OutgoingRow.file_id, StoreRow.name)
+            .join(asked, asked.c.file_id == OutgoingRow.file_id)
+            .join(ManifestRow, ManifestRow.id == OutgoingRow.manifest_id)
+            .join(DriveRow, (DriveRow.id == ManifestRow.drive_id) & (DriveRow.round == ManifestRow.round))
+            .join(StoreRow, StoreRow.id == DriveRow.store_id)
+            .where(rows.one_of(OutgoingRow.state, TransferState.FAILED)),
+            {"asked": rows.pack((file_id,) for file_id in files)},
+        )
+        return frozenset((FileId(row.file_id), StoreName.trusted(row.name)) for row in found)
+
     async def is_unsettled(self, drive: DriveRecord) -> bool:
         """Whether something is still on its way onto *drive*, or stands in its staging."""
         is_there = exists().where(IncomingRow.store_id == drive.store_id, IncomingRow.has_staging)

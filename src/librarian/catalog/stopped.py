@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import Integer, and_, exists, func, literal_column, or_, select, tuple_, update
 
 from librarian.catalog import due_totals, rows
-from librarian.catalog.due_totals import due_subject, quarantined_subject
+from librarian.catalog.due_totals import quarantined_subject
 from librarian.catalog.records import StoppedCopy, Tally
 from librarian.catalog.repository import Repository
 from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, PeerRow, RuleRow
@@ -19,7 +19,7 @@ from librarian.states import DueState, Intent, Presence, RuleWay
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, FromClause, Update
@@ -48,10 +48,15 @@ class Selection:
 
 
 class StoppedCopies(Repository):
-    """Copies to be sent that go no further by themselves, and of all ways those that lack a source."""
+    """Copies that go no further by themselves; ``page`` tells of those for peers."""
 
-    async def quarantine(self, peer: PeerId, stops: Sequence[Stop]) -> frozenset[FileId]:
-        """Put the copies that *peer* is owed of these files aside, for every rule; returns the files that are new."""
+    async def quarantine(
+        self, peer: PeerId, stops: Sequence[Stop], *, way: RuleWay = RuleWay.NETWORK
+    ) -> frozenset[FileId]:
+        """Put the copies of these files aside that *peer* is owed by rules of this *way*; returns those that are new.
+
+        What counts as loaded is left alone.
+        """
         if not stops:
             return frozenset()
         stopped = self._table("stopped", file_id=rows.BIGINT, code=rows.TEXT, reason=rows.TEXT)
@@ -61,8 +66,8 @@ class StoppedCopies(Repository):
             .where(
                 CopyDueRow.peer_id == peer,
                 CopyDueRow.file_id == stopped.c.file_id,
-                due_totals.IS_SENT,
-                ~_IS_QUARANTINED,
+                due_totals.is_of(way),
+                ~rows.one_of(CopyDueRow.state, DueState.QUARANTINED, DueState.LOADED),
             )
             .values(
                 state=DueState.QUARANTINED,
@@ -73,11 +78,17 @@ class StoppedCopies(Repository):
                 next_try_at=now,
                 since=now,
             )
-            .returning(CopyDueRow.file_id, CopyDueRow.peer_id, CopyDueRow.size),
+            .returning(
+                CopyDueRow.file_id,
+                CopyDueRow.rule_id,
+                CopyDueRow.peer_id,
+                literal_column("1", Integer()).label("files"),
+                CopyDueRow.size.label("bytes"),
+            ),
             {"stopped": rows.pack((s.file_id, *rows.why(s.code, s.reason)) for s in stops)},
         )
         found = moved.all()
-        await self._move(((row.peer_id, 1, row.size) for row in found), sign=1)
+        await self._move([(row, way) for row in found], sign=1)
         return frozenset(FileId(row.file_id) for row in found)
 
     async def retry(self, chosen: Selection) -> int:
@@ -86,9 +97,9 @@ class StoppedCopies(Repository):
         Returns how many. A repeat finds those alone that have stopped again.
         """
         freed = await self._go_on(_IS_QUARANTINED, *self._among(chosen), given=_given(chosen))
-        await self._move(freed, sign=-1)
+        await self._move([(row, row.way) for row in freed], sign=-1)
         others = await self._go_on(_is_waiting(utc_now()), *self._among(chosen), given=_given(chosen))
-        return sum(files for _, files, _ in (*freed, *others))
+        return sum(row.files for row in (*freed, *others))
 
     async def count(self, chosen: Selection) -> int:
         """How many copies ``retry`` would take up."""
@@ -115,7 +126,7 @@ class StoppedCopies(Repository):
             InstanceRow.presence == Presence.PRESENT,
             InstanceRow.intent == Intent.KEEP,
         )
-        return sum(files for _, files, _ in await self._go_on(_IS_BLOCKED, has_source, given={}))
+        return sum(row.files for row in await self._go_on(_IS_BLOCKED, has_source, given={}))
 
     async def page(
         self,
@@ -143,7 +154,7 @@ class StoppedCopies(Repository):
             .join(FileRow, FileRow.id == CopyDueRow.file_id)
             .join(RuleRow, RuleRow.id == CopyDueRow.rule_id)
             .join(PeerRow, PeerRow.id == CopyDueRow.peer_id)
-            .where(_IS_STOPPED, rows.one_of(RuleRow.way, RuleWay.NETWORK), *_narrowed(peer, states))
+            .where(_IS_STOPPED, *_narrowed(peer, states))
             .order_by(CopyDueRow.file_id, CopyDueRow.rule_id)
             .limit(limit)
         )
@@ -174,32 +185,38 @@ class StoppedCopies(Repository):
             among.append(CopyDueRow.peer_id == chosen.peer)
         return among
 
-    async def _go_on(self, *conditions: ColumnElement[bool], given: dict[str, str]) -> list[tuple[int, int, int]]:
-        """Copies are due now, as if new; (peer, files, bytes) of them, as the database counts: they may be millions."""
+    async def _go_on(self, *conditions: ColumnElement[bool], given: dict[str, str]) -> list[rows.Found]:
+        """Copies are due now, as if new; how many, by rule, as the database counts: they may be millions."""
         if self._is_sqlite:
-            goes = select(CopyDueRow.peer_id, CopyDueRow.size).where(*conditions).subquery()
-            found = (await self._connection.execute(_by_peer(goes), given)).all()
+            goes = select(CopyDueRow.rule_id, CopyDueRow.peer_id, CopyDueRow.size).where(*conditions).subquery()
+            found = (await self._connection.execute(_by_rule(goes), given)).all()
             await self._connection.execute(_due_now(*conditions), given)
         else:
-            went = _due_now(*conditions).returning(CopyDueRow.peer_id, CopyDueRow.size).cte("went")
-            found = (await self._connection.execute(_by_peer(went), given)).all()
-        return [(row.peer_id, row.files, int(row.bytes)) for row in found]
+            columns = (CopyDueRow.rule_id, CopyDueRow.peer_id, CopyDueRow.size)
+            went = _due_now(*conditions).returning(*columns).cte("went")
+            found = (await self._connection.execute(_by_rule(went), given)).all()
+        return list(found)
 
-    async def _move(self, moved: Iterable[tuple[int, int, int]], *, sign: int) -> None:
-        """Add (peer, files, bytes) of copies to what is in quarantine, and take them from what is due; or reverse."""
+    async def _move(self, moved: Sequence[tuple[rows.Found, str]], *, sign: int) -> None:
+        """Add copies to what is in quarantine, and take them from what is due; or reverse. Each with its rule's way."""
         files: defaultdict[str, int] = defaultdict(int)
         size: defaultdict[str, int] = defaultdict(int)
-        for peer, count, each in moved:
-            for subject, way in ((quarantined_subject(PeerId(peer)), sign), (due_subject(PeerId(peer)), -sign)):
-                files[subject] += way * count
-                size[subject] += way * each
+        for row, way in moved:
+            aside, due = quarantined_subject(PeerId(row.peer_id)), due_totals.waiting_subject(row, way)
+            for subject, direction in ((aside, sign), (due, -sign)):
+                files[subject] += direction * row.files
+                size[subject] += direction * int(row.bytes)
         totals = {subject: Tally(files=files[subject], bytes=size[subject]) for subject in files}
         await Tallies(self._connection, self._dialect).add_many(totals)
 
 
-def _by_peer(copies: FromClause) -> rows.Chosen:
+def _by_rule(copies: FromClause) -> rows.Chosen:
     files, size = func.count().label("files"), func.sum(copies.c.size).label("bytes")
-    return select(copies.c.peer_id, files, size).group_by(copies.c.peer_id)
+    return (
+        select(copies.c.rule_id, copies.c.peer_id, RuleRow.way, files, size)
+        .join_from(copies, RuleRow, RuleRow.id == copies.c.rule_id)
+        .group_by(copies.c.rule_id, copies.c.peer_id, RuleRow.way)
+    )
 
 
 def _due_now(*conditions: ColumnElement[bool]) -> Update:

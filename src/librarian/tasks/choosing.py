@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from librarian.catalog.loading import Loadable, Target
     from librarian.catalog.records import InstanceRecord
-    from librarian.names import StoreName
+    from librarian.names import FileId, StoreName
     from librarian.policies import RulePolicy
 
 #: What a file takes on a disk beyond its bytes, at most: a part of a block, and its place in a directory.
@@ -79,6 +79,8 @@ class Scene:
     carriers: Collection[StoreName]
     #: The fullest of some stores that so many bytes fit on.
     fullest: Callable[[int, Collection[StoreName]], StoreName | None]
+    #: Copies that a sealed drive has carried in vain: the peer did not take them from it.
+    in_vain: Collection[tuple[FileId, StoreName]] = ()
 
 
 def room_for(copy: Loadable) -> int:
@@ -125,6 +127,6 @@ def _is_good(copy: InstanceRecord) -> bool:
 
 def _settles(copy: InstanceRecord, scene: Scene) -> bool:
     if scene.policy.way is RuleWay.CARRIED:
-        return _is_good(copy) and copy.store in scene.carriers
+        return _is_good(copy) and copy.store in scene.carriers and (copy.file_id, copy.store) not in scene.in_vain
     # What was given up on purpose is not made again.
     return _is_good(copy) or copy.presence is Presence.REMOVED or copy.intent is Intent.WITHDRAW

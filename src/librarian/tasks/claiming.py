@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -180,6 +180,10 @@ class Claimer:
         for copy in await self.tx.instances.of_files(files):
             by_file[copy.file_id].append(copy)
         unfit = await self.tx.misfits.of_files(files)
+        sealed = {each.name for each in self.targets if each.drive in _ON_ITS_WAY}
+        travelling = {copy.file_id for copies in by_file.values() for copy in copies if copy.store in sealed}
+        if travelling:
+            scene = replace(scene, in_vain=await self.tx.manifests.failed_on(travelling))
         most_bytes = min(scene.policy.batch_bytes, BATCH_BYTES)
         choices: list[tuple[Loadable, Choice]] = []
         taken = 0

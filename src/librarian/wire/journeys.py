@@ -43,6 +43,10 @@ class Outlook(Response):
     to: str
     drives: list[str] = Field(description="Patterns of their names.")
     due: TallyStatus = Field(description="What is not on a drive yet.")
+    quarantined: TallyStatus = Field(
+        description="What the peer takes neither from a drive nor over a network until a person has settled why; "
+        "of all rules for it."
+    )
     room_bytes: int = Field(description="What still goes onto its drives that are being loaded.")
     drive_bytes: int | None = Field(description="What one drive takes: as the newest of its drives; null without one.")
     drives_due: int | None = Field(description="So many more drives of that size what is due takes.")
