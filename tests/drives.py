@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from librarian.drives import Wanted, initiate
+from librarian.names import StoreName
+
 #: Large enough for a journal, small enough to be filled within a second.
 DISK_BYTES = 64 * 1024 * 1024
 
@@ -121,3 +124,17 @@ def disks(tmp_path: Path) -> Iterator[Disks]:
     """Disks for one test."""
     with disks_in(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def plugged(site, disks, tmp_path):
+    """Makes drives, and gives their disks, plugged in."""
+
+    async def plug(name, *, full_at=1000):
+        disk = disks.new(name)
+        path = disk.plug(tmp_path / f"media-{name}")
+        wanted = Wanted(name=StoreName(name), path=path, full_at=full_at, is_folder=False, who="ana")
+        await initiate(site, wanted)
+        return disk
+
+    return plug

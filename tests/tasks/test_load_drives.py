@@ -4,24 +4,23 @@ import contextlib
 import os
 import stat
 import threading
-from datetime import timedelta
 
 import pytest
 
-from librarian import drives, guard, releasing, sealing
+from librarian import guard, sealing
 from librarian.catalog.stopped import Selection
 from librarian.errors import Conflict
 from librarian.names import SiteName, StoreName
-from librarian.states import DriveState, DueState, Reach
+from librarian.states import DueState, Reach
 from librarian.stores import drive
 from librarian.tasks.load import Load
 from librarian.tasks.plug import Plug
 from librarian.timing import plenty_of_time
-from tests.carrying import A07, NERSC, go_on_sealing, make_drive, seal
+from tests.carrying import A07, NERSC, drive_of, go_on_sealing, make_drive, seal
 from tests.holding import hold
 from tests.loading import assert_sound, dues_of, load, rule, stores_of
 from tests.site_fixtures import opened_site
-from tests.uploading import alerts_of, ingest, story_of
+from tests.uploading import alerts_of, ingest
 
 MIB = 1024**2
 ON_THE_DRIVE = ("present", "medium")
@@ -32,25 +31,6 @@ async def site(sqlite_url, tmp_path):
     """A site whose drives these are; no task runs."""
     async with opened_site(sqlite_url, tmp_path / "chajnantor") as opened:
         yield opened
-
-
-@pytest.fixture
-def plugged(site, disks, tmp_path):
-    """Makes drives, and gives their disks, plugged in."""
-
-    async def plug(name, *, full_at=1000):
-        disk = disks.new(name)
-        path = disk.plug(tmp_path / f"media-{name}")
-        wanted = drives.Wanted(name=StoreName(name), path=path, full_at=full_at, is_folder=False, who="ana")
-        await drives.initiate(site, wanted)
-        return disk
-
-    return plug
-
-
-async def record(site, name="A07"):
-    async with site.catalog.read() as tx:
-        return await tx.drives.get(StoreName(name))
 
 
 async def knows_nersc(site, name="nersc"):
@@ -114,144 +94,6 @@ async def test_what_is_sealed_for_one_peer_is_due_again_for_the_other(site, plug
     assert again == {"east": (DueState.LOADED, "on A07"), "west": (DueState.LOADED, "on A08")}
 
 
-@pytest.mark.parametrize("end", ["sealed", "released", "lost"])
-async def test_a_full_drive_that_is_taken_away_needs_nobody_any_more(site, plugged, end):
-    await plugged("A07", full_at=300)
-    await knows_nersc(site)
-    await hold(site, "a", os.urandom(20 * MIB))
-    await rule(site, "A07")
-    await load(site)
-    full = await alerts_of(site)
-
-    match end:
-        case "sealed":
-            await seal(site)
-        case "released":
-            await releasing.release(site, StoreName("A07"), lose=1, who="ana")
-        case "lost":
-            await releasing.lose(site, StoreName("A07"), who="ana")
-
-    assert (full, await alerts_of(site)) == (["drive-full:A07"], [])
-
-
-async def test_a_drive_takes_all_that_fits_and_is_then_full(site, plugged):
-    await plugged("A07")
-    for number in range(9):
-        await hold(site, f"large/{number}", os.urandom(8 * MIB))
-    await rule(site, "A07")
-    await load(site)
-    before = await record(site)
-    await hold(site, "small", os.urandom(1000))
-    await rule(site, "A07", name="more")
-
-    await load(site)
-
-    left = [name for name in range(9) if await dues_of(site, f"large/{name}")]
-    free = os.statvfs(before.path)
-    assert free.f_bavail * free.f_frsize < 8 * MIB
-    assert len(left) == 9 - before.files
-    assert before.state is DriveState.FULL
-    assert set(await stores_of(site, "small")) == {"fast"}
-    assert await alerts_of(site) == ["drive-full:A07"]
-    assert await story_of(site, "drive:A07") == ["made", "plugged in", "full"]
-    await assert_sound(site, "A07")
-
-
-async def test_what_is_larger_than_a_drive_makes_none_full(site, plugged):
-    await plugged("A07")
-    await hold(site, "small", os.urandom(1000))
-    await rule(site, "A07")
-    await load(site)
-    await hold(site, "vast", os.urandom(65 * MIB))
-    await rule(site, "A07", name="more")
-
-    await load(site)
-
-    assert (await record(site)).state is DriveState.LOADING
-    assert await alerts_of(site) == ["no-room:A07"]
-
-
-async def test_a_file_for_an_empty_drive_makes_no_drive_full_that_has_much_room(site, plugged, monkeypatch):
-    await plugged("A07")
-    await hold(site, "begun", os.urandom(5 * MIB))
-    await rule(site, "A0*")
-    await load(site)
-    await hold(site, "large", os.urandom(50 * MIB))
-    await rule(site, "A0*", name="more")
-    loading = Load(site)
-    await loading.run_pass(plenty_of_time())
-    alone = (await record(site)).state, await alerts_of(site)
-
-    await plugged("A08")
-    await hold(site, "small", b"fits")
-    await rule(site, "A0*", name="yet-more")
-    await loading.run_pass(plenty_of_time())
-    await ingest(site)
-    monkeypatch.setattr("librarian.tasks.load.CRAMPED_FOR", timedelta(0))
-    await loading.run_pass(plenty_of_time())
-
-    assert alone == (DriveState.LOADING, ["no-room:A07"])
-    assert set(await stores_of(site, "large")) == {"fast", "A08"}
-    assert set(await stores_of(site, "small")) == {"fast", "A07"}
-    assert ((await record(site)).state, await alerts_of(site)) == (DriveState.LOADING, [])
-
-
-async def test_nobody_looks_for_room_on_a_drive_that_is_taken_away(site, plugged):
-    await plugged("A07")
-    await knows_nersc(site)
-    await hold(site, "small", os.urandom(1000))
-    await rule(site, "A07")
-    await load(site)
-    await hold(site, "vast", os.urandom(65 * MIB))
-    await rule(site, "A07", name="more")
-    await load(site)
-    cramped = await alerts_of(site)
-
-    await seal(site)
-
-    assert (cramped, await alerts_of(site)) == (["no-room:A07"], [])
-
-
-async def test_what_no_empty_drive_takes_is_named(site, plugged):
-    free = os.statvfs((await plugged("A07")).at)
-    await hold(site, "just/too/large", os.urandom(free.f_bavail * free.f_frsize))
-    await rule(site, "A07")
-
-    await load(site)
-
-    async with site.catalog.read() as tx:
-        (alert,) = await tx.alerts.open_ones()
-    assert alert.cause == "no-room:A07"
-    assert "the least is just/too/large with" in alert.message
-
-
-async def test_a_drive_is_full_when_the_part_is_in_use_that_was_asked_for(site, plugged):
-    await plugged("A07", full_at=300)
-    await hold(site, "a", os.urandom(20 * MIB))
-    await rule(site, "A07")
-
-    await load(site)
-
-    assert (await record(site)).state is DriveState.FULL
-    assert await dues_of(site, "a") == ()
-
-
-async def test_the_fullest_drive_that_fits_is_filled_first(site, plugged):
-    await plugged("A07")
-    await plugged("A08")
-    await hold(site, "filler", os.urandom(30 * MIB))
-    await rule(site, "A08", name="filler", match=["filler"])
-    await load(site)
-    await hold(site, "a", os.urandom(9 * MIB))
-    await hold(site, "b", os.urandom(40 * MIB))
-
-    await rule(site, "A0*", match=["a", "b"])
-    await load(site)
-
-    assert set(await stores_of(site, "a")) == {"fast", "A08"}
-    assert set(await stores_of(site, "b")) == {"fast", "A07"}
-
-
 @pytest.mark.parametrize("step", ["row written", "directory made", "half copied", "STAGED"])
 async def test_a_drive_that_is_pulled_out_while_it_is_loaded_goes_on_elsewhere(site, plugged, at_step, tmp_path, step):
     disk = await plugged("A07")
@@ -273,7 +115,7 @@ async def test_a_drive_that_is_pulled_out_while_it_is_loaded_goes_on_elsewhere(s
     assert set(unplugged) <= {DueState.DUE, DueState.SENDING}
     assert list((tmp_path / "media-A07").iterdir()) == []
     assert [(await stores_of(site, f"2026/{number}"))["A07"] for number in range(4)] == [ON_THE_DRIVE] * 4
-    assert (await record(site)).path == str(tmp_path / "elsewhere")
+    assert (await drive_of(site)).path == str(tmp_path / "elsewhere")
     await assert_sound(site, "A07")
 
 
