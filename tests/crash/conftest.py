@@ -56,6 +56,6 @@ def book(tmp_path) -> Path:
     folder = tmp_path / "book"
     (folder / "empty").mkdir(parents=True)
     (folder / "header").write_text("first light\n")
-    (folder / "visdata").write_bytes(os.urandom(12_000_000))
-    (folder / "flags").write_bytes(os.urandom(9_000_000))
+    (folder / "visdata").write_bytes(os.urandom(6_000_000))
+    (folder / "flags").write_bytes(os.urandom(5_000_000))
     return folder

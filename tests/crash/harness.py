@@ -229,7 +229,7 @@ async def until(question, *, patience: float = PATIENCE):
     """Ask again and again until the answer is true; the answer."""
     async with asyncio.timeout(patience):
         while not (answer := await question()):
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
     return answer
 
 

@@ -1,4 +1,4 @@
-"""A remote clone whose sender, receiver or both are lost at every named step, and which ends verified at both."""
+"""Remote clones whose sender, receiver or both are lost at every named step, and which end verified at both."""
 
 import asyncio
 
@@ -7,55 +7,102 @@ import pytest
 from tests.crash.conftest import RULE
 from tests.crash.harness import assert_sound, until
 
-#: The step, and the site that takes it.
-STEPS = (
-    ("offer sent", "chajnantor"),
-    ("verdict unrecorded", "chajnantor"),
-    ("key stored", "chajnantor"),
-    ("submitted without handle", "chajnantor"),
-    ("delivered without notice", "chajnantor"),
-    ("notice applied but unacknowledged", "chajnantor"),
-    ("row written", "nersc"),
-    ("directory made", "nersc"),
-    ("half copied", "nersc"),
-    ("claimed", "nersc"),
-    ("half hashed", "nersc"),
-    ("first barrier", "nersc"),
-    ("k of n renames", "nersc"),
-    ("second barrier", "nersc"),
-    ("recorded but not answered", "nersc"),
-    ("notice applied but unacknowledged", "nersc"),
-)
+#: The steps that each site takes, in their order.
+STEPS = {
+    "chajnantor": (
+        "offer sent",
+        "verdict unrecorded",
+        "key stored",
+        "submitted without handle",
+        "delivered without notice",
+        "notice applied but unacknowledged",
+    ),
+    "nersc": (
+        "row written",
+        "directory made",
+        "half copied",
+        "notice applied but unacknowledged",
+        "claimed",
+        "half hashed",
+        "first barrier",
+        "k of n renames",
+        "second barrier",
+        "recorded but not answered",
+    ),
+}
 NAME = "2026/11/book"
-MEMBERS = [f"{NAME}/{member}" for member in ("flags", "header", "visdata")]
 
 
-@pytest.mark.parametrize("loss", ["kill", "power", "kill both"])
-@pytest.mark.parametrize(("step", "where"), STEPS)
-async def test_a_clone_survives_losing_a_site_or_both(new_site, book, step, where, loss):
-    sites = {
-        name: new_site(name, has_disk=loss == "power" and name == where, rules=RULE if name == "chajnantor" else "")
-        for name in ("chajnantor", "nersc")
-    }
-    source, destination = sites["chajnantor"], sites["nersc"]
+@pytest.fixture
+def two(new_site):
+    """Makes chajnantor and nersc, one of them on a disk of its own when asked; neither runs."""
+
+    def make(*, has_disk: str = ""):
+        rules = {"chajnantor": RULE, "nersc": ""}
+        return {name: new_site(name, has_disk=name == has_disk, rules=rules[name]) for name in STEPS}
+
+    return make
+
+
+async def acquainted(sites, where, step):
+    """Start *sites*, of which *where* will stop at *step*, and have them know each other; where it will tell."""
     fifos = {name: site.start(stop_at=step if name == where else "") for name, site in sites.items()}
     await asyncio.gather(*(site.ready() for site in sites.values()))
-    await destination.knows(source)
-    await source.knows(destination)
-    async with source.client() as client:
+    await sites["nersc"].knows(sites["chajnantor"])
+    await sites["chajnantor"].knows(sites["nersc"])
+    return fifos[where]
+
+
+async def assert_cloned(sites, book, names):
+    """Of several books, the last has come to both sites and is known to be at the other."""
+    async with sites["chajnantor"].client() as client:
+
+        async def is_known() -> bool:
+            return bool((await client.describe(names[-1])).remote_instances)
+
+        await until(is_known)
+    members = sorted(f"{name}/{member}" for name in names for member in ("flags", "header", "visdata"))
+    for site in sites.values():
+        await assert_sound(site, names[-1], book, store_files=members)
+
+
+@pytest.mark.parametrize("where", STEPS)
+async def test_a_clone_survives_a_site_that_is_killed(two, book, where):
+    sites, names = two(), []
+    fifo = await acquainted(sites, where, STEPS[where][0])
+    for step, next_step in zip(STEPS[where], (*STEPS[where][1:], ""), strict=True):
+        names.append(f"{NAME}-{len(names)}")
+        async with sites["chajnantor"].client() as client:
+            await client.upload(book, names[-1])
+
+        assert await sites[where].stopped(fifo) == step
+        sites[where].kill()
+        sites[where].start()
+
+        await assert_cloned(sites, book, names)
+        sites[where].kill()
+        fifo = sites[where].start(stop_at=next_step)
+
+
+@pytest.mark.parametrize("where", STEPS)
+@pytest.mark.parametrize("loss", ["power", "kill both"])
+async def test_a_clone_survives_losing_power_or_both_sites_at_one_step_after_the_other(two, book, loss, where):
+    sites = two(has_disk=where if loss == "power" else "")
+    fifo = await acquainted(sites, where, STEPS[where][0])
+    async with sites["chajnantor"].client() as client:
         await client.upload(book, NAME)
 
-        assert await sites[where].stopped(fifos[where]) == step
-        lost = list(sites.values()) if loss == "kill both" else [sites[where]]
-        for site in lost:
-            site.cut_power() if loss == "power" else site.kill()
-        for site in lost:
-            site.start()
+    for step, next_step in zip(STEPS[where], (*STEPS[where][1:], ""), strict=True):
+        assert await sites[where].stopped(fifo) == step
+        if loss == "power":
+            sites[where].cut_power()
+        else:
+            for site in sites.values():
+                site.kill()
+        for name, site in sites.items():
+            if name == where:
+                fifo = site.start(stop_at=next_step)
+            elif loss == "kill both":
+                site.start()
 
-        async def is_known_at_the_source() -> bool:
-            return bool((await client.describe(NAME)).remote_instances)
-
-        await until(is_known_at_the_source)
-
-    for site in sites.values():
-        await assert_sound(site, NAME, book, store_files=MEMBERS)
+    await assert_cloned(sites, book, [NAME])

@@ -36,7 +36,7 @@ async def test_an_upload_survives_losing_its_server(new_site, book, step, loss):
         uploaded = await uploading
         again = await client.upload(book, NAME)
 
-    assert (uploaded.size, again.was_held) == (21_000_012, True)
+    assert (uploaded.size, again.was_held) == (11_000_012, True)
     await assert_sound(site, NAME, book, store_files=MEMBERS)
 
 
