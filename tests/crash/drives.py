@@ -19,6 +19,7 @@ from tests.crash.harness import CrashSite, Disk, all_gone, drives_gone, free_por
 NAME = "A07"
 PEER = "nersc"
 RULE = f'\n[[rules]]\nname = "carried"\npeer = "{PEER}"\nstores = ["A*"]\n'
+KILL, POWER = "kill", "power"
 DRIVE_BYTES = 16 * 1024**2
 #: Names and contents; a book is a mapping.
 CONTENTS: dict[str, bytes | dict[str, bytes]] = {
@@ -125,6 +126,17 @@ class Carrier:
                 assert {each.store for each in described.instances if each.presence == "present"} == {"main", NAME}
                 measured = await asyncio.to_thread(measure_blocking, root / name, Algorithm.XXH3)
                 assert measured.checksum == described.checksum
+
+
+async def with_losses(carrier, loss, steps, order):
+    """Lose the server at each of *steps* of what is ordered, by somebody who goes on asking; then let it go on."""
+    fifo = carrier.site.start(stop_at=steps[0])
+    ordering = asyncio.create_task(order())
+    for step, next_step in zip(steps, (*steps[1:], ""), strict=True):
+        assert await carrier.site.stopped(fifo) == step
+        carrier.site.cut_power(carrier.drive) if loss is POWER else carrier.site.kill()
+        fifo = carrier.site.start(stop_at=next_step)
+    return await ordering
 
 
 @dataclass(frozen=True)

@@ -1,31 +1,18 @@
 """A drive whose site is killed, or loses its power, at every named step of making, sealing, releasing and wiping it."""
 
-import asyncio
-
 import pytest
 
+from tests.crash.drives import KILL, POWER, with_losses
 from tests.crash.harness import until
 
 MAKING = ("drive noted", "identity written")
 SEALING = ("sealing begun", "portion listed", "manifest half written", "manifest written", "manifest recorded")
 ENDING = ("released", "copies forgotten", "wiping begun", "manifest removed", "drive wiped", "round begun")
-#: Killed at one step, or without power at each of them in turn.
-KILL, POWER = "kill", "power"
 
 
 def losses(steps):
+    """Killed at one step, or without power at each of them in turn."""
     return [(KILL, (step,)) for step in steps] + [(POWER, steps)]
-
-
-async def with_losses(carrier, loss, steps, order):
-    """Lose the server at each of *steps* of what is ordered, by somebody who goes on asking; then let it go on."""
-    fifo = carrier.site.start(stop_at=steps[0])
-    ordering = asyncio.create_task(order())
-    for step, next_step in zip(steps, (*steps[1:], ""), strict=True):
-        assert await carrier.site.stopped(fifo) == step
-        carrier.site.cut_power(carrier.drive) if loss is POWER else carrier.site.kill()
-        fifo = carrier.site.start(stop_at=next_step)
-    return await ordering
 
 
 @pytest.mark.parametrize(("loss", "steps"), losses(MAKING))
