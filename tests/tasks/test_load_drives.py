@@ -16,7 +16,7 @@ from librarian.stores import drive
 from librarian.tasks.load import Load
 from librarian.tasks.plug import Plug
 from librarian.timing import plenty_of_time
-from tests.carrying import A07, NERSC, drive_of, go_on_sealing, make_drive, seal
+from tests.carrying import A07, NERSC, drive_of, go_on_sealing, look_for_drives, make_drive, seal
 from tests.holding import hold
 from tests.loading import assert_sound, dues_of, load, rule, stores_of
 from tests.site_fixtures import opened_site
@@ -231,17 +231,25 @@ def spoil(disk, block):
 
 
 async def test_a_disk_that_fills_up_meanwhile_takes_nothing_half(site, plugged, at_step, tmp_path):
-    await plugged("A07")
+    disk = await plugged("A07")
     await hold(site, "a", os.urandom(8 * MIB))
     await rule(site, "A07")
     filler = tmp_path / "media-A07" / ".librarian-filler"
     at_step("directory made", lambda: fill(filler))
 
-    await load(site)
+    task = Load(site)
+    await task.run_pass(plenty_of_time())
     (refused,) = await dues_of(site, "a")
     filler.unlink()
     await assert_sound(site, "A07")
-    await load(site)
+    # What it lacked then is forgotten when it is away.
+    disk.unplug()
+    await look_for_drives(site)
+    await task.run_pass(plenty_of_time())
+    disk.plug(tmp_path / "media-A07")
+    await look_for_drives(site)
+    await task.run_pass(plenty_of_time())
+    await ingest(site)
 
     assert (refused.state, refused.code, refused.attempts) == (DueState.DUE, "no_room", 0)
     assert (await stores_of(site, "a"))["A07"] == ON_THE_DRIVE

@@ -167,7 +167,8 @@ class Load(Task[Lading, Made]):
     async def _claim(self, tx: Transaction, view: _View, *, most: int | None = None) -> list[Lading]:
         ledger = await room.ledger(tx, view.rooms, with_drives=True)
         now = time.monotonic()
-        self._ceilings = {name: each for name, each in self._ceilings.items() if each.until > now}
+        # What was away may be another disk by now, or wiped.
+        self._ceilings = {name: c for name, c in self._ceilings.items() if c.until > now and name in view.usable}
         drives = {each.name for each in view.targets if each.drive is not None}
         readable = sorted(self.site.stores.writable(), key=lambda store: (store.name in drives, store.name))
         claimer = Claimer(
