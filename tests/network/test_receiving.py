@@ -120,6 +120,21 @@ async def test_a_drive_that_a_stranger_signed_needs_its_fingerprint(pair, packed
     assert (found["held_files"], found["tells"]) == (6, False)
 
 
+async def test_a_sender_that_becomes_a_peer_later_is_told_of_all_when_the_drive_is_received_again(pair, packed):
+    sender, receiver = pair
+    async with receiver.site.catalog.begin() as tx:
+        await tx.peers.remove((await tx.peers.get("chajnantor")).id)
+    begun = await receive(receiver, packed.root, trust=fingerprint(packed.head.key))
+    untold = await done(receiver, begun["uuid"])
+
+    await receiver.knows(sender)
+    await introduce_key(sender, receiver)
+    told = await done(receiver, (await receive(receiver, packed.root))["uuid"])
+
+    assert (untold["held_files"], untold["tells"], told["held_files"], told["tells"]) == (6, False, 6, True)
+    await shows(sender, ("confirmed", 6, 0))
+
+
 async def test_a_copy_of_a_drive_and_one_that_was_used_again_are_refused(pair, packed):
     _, receiver = pair
     identity = packed.root / ".librarian-store"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import case, func, insert, literal, literal_column, select, update
+from sqlalchemy import and_, case, exists, func, insert, literal, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import aliased
 
 from librarian.catalog import rows
 from librarian.catalog.columns import Instant
@@ -126,7 +127,10 @@ class Receptions(Repository):
     """Drives of peers that are being read, or were."""
 
     async def put(self, new: NewReception) -> Reception:
-        """Begin to receive a manifest at its first entry, or go on where its drive is now said to be."""
+        """Begin to receive a manifest at its first entry, or go on where its drive is now said to be.
+
+        One that nobody was told of, and whose sender has become a peer since, is told from its first entry on.
+        """
         now = utc_now()
         dialect_insert = sqlite.insert if self._is_sqlite else postgresql.insert
         given = dialect_insert(ReceptionRow).values(
@@ -142,6 +146,7 @@ class Receptions(Repository):
             created_at=now,
             progressed_at=now,
         )
+        goes_on = and_(_RECEIVING, ReceptionRow.peer_id.is_not_distinct_from(new.peer_id))
         statement = given.on_conflict_do_update(
             index_elements=["uuid"],
             set_={
@@ -149,13 +154,29 @@ class Receptions(Repository):
                 "account": new.account,
                 "peer_id": new.peer_id,
                 "state": ReceptionState.RECEIVING,
-                "entries": case((_RECEIVING, ReceptionRow.entries), else_=literal_column("0")),
+                "entries": case((goes_on, ReceptionRow.entries), else_=literal_column("0")),
                 "reason": None,
                 "next_try_at": now,
                 "progressed_at": now,
             },
         ).returning(*_COLUMNS)
-        return _reception((await self._connection.execute(statement)).one())
+        reception = _reception((await self._connection.execute(statement)).one())
+        if reception.peer_id is not None:
+            await self._give_entries(reception.id, reception.peer_id)
+        return reception
+
+    async def _give_entries(self, reception: ReceptionId, peer: PeerId) -> None:
+        """What was read from the drive while nobody was told answers for the uuids of *peer* as well."""
+        other = aliased(IncomingRow)
+        await self._connection.execute(
+            update(IncomingRow)
+            .where(
+                IncomingRow.reception_id == reception,
+                IncomingRow.peer_id.is_(None),
+                ~exists().where(other.peer_id == peer, other.uuid == IncomingRow.uuid),
+            )
+            .values(peer_id=peer)
+        )
 
     async def find(self, uuid: str) -> Reception | None:
         """The reception of the manifest *uuid*."""
