@@ -1,22 +1,25 @@
 """Real faults of file systems, and what a store makes of them."""
 
 import asyncio
+import os
 import signal
 from datetime import timedelta
 
 import pytest
 
-from librarian.checksum import Algorithm
+from librarian.checksum import Algorithm, Checksum
 from librarian.errors import (
     ConfigurationError,
     LibrarianError,
     NoRoom,
     RestoredCatalog,
     StoreUnavailable,
+    TooLarge,
 )
 from librarian.names import FileName, MemberPath, StoreName, Token
 from librarian.states import Kind
-from librarian.stores.base import Barrier, Publication, Publishing
+from librarian.stores import examining
+from librarian.stores.base import Barrier, Bringing, Publication, Publishing
 from tests.contracts.conftest import inspected, publish, stage_book, stage_file
 
 
@@ -36,6 +39,30 @@ async def test_a_full_disk_is_no_room_and_keeps_what_arrived(mounts, tmp_path, n
 
     assert (await store.staged_members(token))[None] >= 14_000_000
     assert store.problem is None
+
+
+async def test_what_is_larger_than_any_file_there_is_refused_uncopied(mounts, tmp_path, new_store):
+    store = new_store(mounts.ext4(tmp_path / "image", tmp_path / "disk"))
+    await store.open(expected_uuid=None, generation=1)
+    source = mounts.tmpfs(tmp_path / "source", "size=1m")
+    with (source / "vast").open("wb") as file:
+        file.truncate(2**44)
+    checksum = Checksum.of(Algorithm.XXH3, "0" * 32)
+    item = Bringing(token=Token.mint(), name=FileName("vast"), kind=Kind.FILE, checksum=checksum, replaces=False)
+    root_fd = os.open(source, os.O_RDONLY)
+
+    (answer,) = await store.bring([item], root_fd=root_fd)
+
+    os.close(root_fd)
+    assert isinstance(answer, TooLarge)
+
+
+@pytest.mark.parametrize(("size", "remarks"), [(2**32, ()), (2**44, ("it keeps no file of 4 GiB or more",))])
+def test_the_largest_file_of_a_drive_is_found_out_without_writing_it(mounts, tmp_path, monkeypatch, size, remarks):
+    monkeypatch.setattr(examining, "_LARGE_BYTES", size)
+    disk = mounts.ext4(tmp_path / "image", tmp_path / "disk")
+
+    assert examining.examine(disk, StoreName("A07")).remarks == remarks
 
 
 async def test_a_disk_without_inodes_is_no_room(mounts, tmp_path, new_store):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from librarian.stores.ground import Ground
     from librarian.stores.lane import Trip
 
+#: Of smaller files one finds out soon enough that they are too large; FAT32 keeps none of twice the size.
+_LARGE: Final = 2**31
 #: To write a copy, and to read what it holds.
 CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -128,6 +130,9 @@ class Copier:
         -------
         The digest and the size of the copy.
         """
+        if size >= _LARGE:
+            syscalls.require_size(writing, size)
+            os.lseek(writing, 0, os.SEEK_SET)
         is_shared = self.shares and syscalls.reflink(reading, writing)
         # A shared copy cannot change any more, so it is the copy that is read.
         source_and_copy = (writing, None) if is_shared else (reading, writing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import secrets
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from librarian import mounts
 from librarian.errors import Conflict, StoreUnavailable
 from librarian.names import PART_BYTES, StoreName
-from librarian.stores import identity, parts, places
+from librarian.stores import identity, parts, places, syscalls
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +33,6 @@ class Findings:
     """What was found at a place that may become a drive."""
 
     size: int
-    free_bytes: int
     filesystem: str
     serial: str | None
     #: Something is mounted there; else it is a folder of another file system.
@@ -70,12 +68,11 @@ def examine(root: Path, name: StoreName) -> Findings:
         mount, top = mounts.mount_of(root), mounts.mount_at(root)
         return Findings(
             size=status.f_blocks * status.f_frsize,
-            free_bytes=status.f_bavail * status.f_frsize,
             filesystem=mount.filesystem if mount else "unknown",
             serial=mounts.serial_of(mount.device) if mount else None,
             is_mount=top is not None,
             identity=known,
-            remarks=_probe(root, fd, has_room=status.f_bavail * status.f_frsize > _LARGE_BYTES),
+            remarks=_probe(root, fd),
         )
     finally:
         os.close(fd)
@@ -167,7 +164,7 @@ def _has(fd: int, name: str) -> bool:
     return True
 
 
-def _probe(root: Path, fd: int, *, has_room: bool) -> tuple[str, ...]:
+def _probe(root: Path, fd: int) -> tuple[str, ...]:
     folder = root / f"{places.PROBE_PREFIX}-{secrets.token_hex(8)}"
     try:
         folder.mkdir(mode=0o700)
@@ -178,7 +175,7 @@ def _probe(root: Path, fd: int, *, has_room: bool) -> tuple[str, ...]:
         ) from error
     try:
         _sweep(fd, but=folder.name)
-        remarks = [*_case(folder), *_names(folder), *(_size(folder) if has_room else ()), *_directory_fsync(fd)]
+        remarks = [*_case(folder), *_names(folder), *_size(folder), *_directory_fsync(fd)]
         return tuple(remarks)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -223,17 +220,13 @@ def _keeps(folder: Path, name: str) -> bool:
 
 
 def _size(folder: Path) -> list[str]:
-    try:
-        with (folder / "large").open("wb") as file:
-            file.truncate(_LARGE_BYTES)
-    except OSError as error:
-        if error.errno == errno.EFBIG:
+    with (folder / "large").open("wb") as file:
+        try:
+            syscalls.require_size(file.fileno(), _LARGE_BYTES)
+        except OSError as error:
+            if error.errno != errno.EFBIG:
+                raise
             return ["it keeps no file of 4 GiB or more"]
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-    finally:
-        with contextlib.suppress(OSError):
-            (folder / "large").unlink()
     return []
 
 

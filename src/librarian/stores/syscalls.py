@@ -76,6 +76,20 @@ def is_resident(fd: int, size: int) -> bool:
     return False
 
 
+def require_size(fd: int, size: int) -> None:
+    """Raise OSError (EFBIG) where the file system of *fd* keeps no file of *size* bytes; nothing is written.
+
+    Where *fd* stands changes. Linux lets nobody seek beyond the largest size (``s_maxbytes``); a file system that runs
+    as a process may have one that is not known.
+    """
+    try:
+        os.lseek(fd, size, os.SEEK_SET)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG)) from error
+
+
 def reflink(source_fd: int, target_fd: int) -> bool:
     """Let *target_fd* share all of *source_fd*'s blocks; False when the file system cannot."""
     try:
