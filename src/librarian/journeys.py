@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: A rate is never taken of less: the first hour of a rule says little of its weeks.
 _LEAST: Final = timedelta(days=1)
+#: Nobody plans for what is later.
+_FAR: Final = timedelta(days=3653)
 
 
 async def drive_status(site: Site) -> DriveStatus:
@@ -124,8 +126,13 @@ def outlook(
         arrived=TallyStatus(files=arrived.files, bytes=arrived.bytes),
         bytes_per_day=round(per_day),
         drives_per_week=round(per_day * DAYS / one, 2) if one else None,
-        full_in_seconds=max(room - due.bytes, 0) / per_day * 86_400 if per_day else None,
+        full_in_seconds=_full_in(max(room - due.bytes, 0), per_day=per_day),
     )
+
+
+def _full_in(room: int, *, per_day: float) -> float | None:
+    seconds = room / per_day * 86_400 if per_day else None
+    return None if seconds is None or seconds > _FAR.total_seconds() else seconds
 
 
 def _takes(drive: DriveRecord) -> int:

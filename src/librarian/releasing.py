@@ -55,8 +55,7 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
         if stakes.unconfirmed_files != lose:
             missing = counted(stakes.unconfirmed_files, "is not confirmed", "are not confirmed")
             raise Conflict(
-                f"of {counted(stakes.files)} on the drive '{name}' {missing}, and of {stakes.last_files:,} of them "
-                f"no other copy is known{_listed(stakes.examples, of=stakes.last_files)}",
+                f"of {counted(stakes.files)} on the drive '{name}' {missing}; {_last_of(stakes)}",
                 remedy=f"Wait for its peer; or, to give them up, say --lose {stakes.unconfirmed_files}.",
                 details={"unconfirmed_files": stakes.unconfirmed_files, "last_files": stakes.last_files},
             )
@@ -192,6 +191,12 @@ def _refuse_state(drive: DriveRecord, to: DriveState) -> None:
             f"the drive '{drive.name}' is {drive.state}, and cannot be {to} now",
             remedy="See 'drive show'. One that cannot be sealed to the end is given up with 'drive lost'.",
         )
+
+
+def _last_of(stakes: Stakes) -> str:
+    if not stakes.last_files:
+        return "of each another copy is known"
+    return f"of {stakes.last_files:,} of them no other copy is known{_listed(stakes.examples, of=stakes.last_files)}"
 
 
 def _listed(examples: Sequence[str], *, of: int) -> str:

@@ -103,7 +103,7 @@ async def _others(tx: Transaction, drive: DriveRecord, peer: Peer, *, is_unasked
         whose = f"; what is on it was loaded for {_listed(others)}" if others else ""
         remedy = f"Seal it for {_listed(others)}" if others else "See 'rule list'"
         raise Conflict(
-            f"nothing on the drive '{drive.name}' was loaded for '{peer.name}', or it holds all of that by now{whose}",
+            f"nothing on the drive '{drive.name}' was loaded for '{peer.name}', or that holds it all by now{whose}",
             remedy=f"{remedy}; to send it to '{peer.name}' all the same, say --unasked.",
         )
     return others

@@ -91,6 +91,7 @@ async def test_what_fits_takes_no_more_drives(with_drive):
     told = await outlook_of(with_drive, due=3 * TB)
 
     assert (told.drives_due, told.full_in_seconds) == (0, None)
+    assert (await outlook_of(with_drive, arrived=10**6)).full_in_seconds is None
 
 
 async def test_what_arrives_fills_drives_week_by_week(with_drive):

@@ -185,4 +185,7 @@ def _carried(manifest: ManifestSummary) -> Iterator[str]:
         return
     yield f"sealed for {manifest.to}: {counted(manifest.files)} ({size_text(manifest.bytes)})"
     yield f"  confirmed: {counted(manifest.confirmed_files)} ({size_text(manifest.confirmed_bytes)})"
+    waiting = manifest.files - manifest.confirmed_files - manifest.failed_files
+    waiting_bytes = manifest.bytes - manifest.confirmed_bytes - manifest.failed_bytes
+    yield f"  waiting: {counted(waiting)} ({size_text(waiting_bytes)})"
     yield f"  failed: {counted(manifest.failed_files)} ({size_text(manifest.failed_bytes)})"

@@ -47,6 +47,8 @@ async def release(
     async with reach(context.obj) as client:
         told = await client.request("POST", f"/drives/{StoreName(name)}/release", body=body, answer=DriveStakes)
     done = f"{'Would release' if dry_run else 'Released'} the drive '{told.name}'"
+    if dry_run and told.unconfirmed_files != lose:
+        done = f"Would not release the drive '{told.name}' without --lose {told.unconfirmed_files}"
     Terminal(is_json=as_json).one(told, text=_stakes(told, done))
 
 
@@ -102,7 +104,7 @@ def _ask(drive: DriveDescription, *, is_sure: bool) -> None:
 
 def _stakes(told: DriveStakes, done: str) -> str:
     lines = [
-        f"{done}: {counted(told.files, 'file')} ({size_text(told.bytes)}) on it.",
+        f"{done}: {counted(told.files)} ({size_text(told.bytes)}) on it.",
         f"  not confirmed: {counted(told.unconfirmed_files)} ({size_text(told.unconfirmed_bytes)})",
         f"  no other copy known: {counted(told.last_files)} ({size_text(told.last_bytes)})",
         *(f"    {name}" for name in told.examples),

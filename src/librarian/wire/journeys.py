@@ -54,7 +54,7 @@ class Outlook(Response):
     bytes_per_day: int = Field(description="On average over that time, or since the rule was made.")
     drives_per_week: float | None = Field(description="So many drives of that size this fills.")
     full_in_seconds: float | None = Field(
-        description="When its drives that are being loaded are full at that rate; null when nothing arrives."
+        description="When its drives that are being loaded are full at that rate; null when that takes ten years."
     )
 
 
