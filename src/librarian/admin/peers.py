@@ -145,6 +145,9 @@ async def remove(
 ) -> None:
     """Forget a peer; refused while a rule sends there, copies are known there, or files are on their way.
 
+    One that sent files here forgets with it that they arrived, and sends them all again should it ever join again: for
+    another URL or password, invite and join without removing it.
+
     Example: python -m librarian.admin peer remove nersc --dry-run
     """
     query = {"dry_run": "true"} if dry_run else {}
