@@ -85,10 +85,10 @@ async def test_what_is_larger_than_a_drive_makes_none_full(site, plugged):
 
 async def test_a_file_for_an_empty_drive_makes_no_drive_full_that_has_much_room(site, plugged, monkeypatch):
     await plugged("A07")
-    await hold(site, "begun", os.urandom(5 * MIB))
+    await hold(site, "begun", os.urandom(12 * MIB))
     await rule(site, "A0*")
     await load(site)
-    await hold(site, "large", os.urandom(50 * MIB))
+    await hold(site, "large", os.urandom(45 * MIB))
     await rule(site, "A0*", name="more")
     loading = Load(site)
     await loading.run_pass(plenty_of_time())
@@ -101,11 +101,19 @@ async def test_a_file_for_an_empty_drive_makes_no_drive_full_that_has_much_room(
     await ingest(site)
     monkeypatch.setattr("librarian.tasks.load.CRAMPED_FOR", timedelta(0))
     await loading.run_pass(plenty_of_time())
+    # A08 has little room now, and A07 takes what it cannot.
+    await hold(site, "middle", bytes(20 * MIB))
+    await rule(site, "A0*", name="even-more")
+    await loading.run_pass(plenty_of_time())
+    await ingest(site)
+    await loading.run_pass(plenty_of_time())
 
     assert alone == (DriveState.LOADING, ["no-room:A07"])
     assert set(await stores_of(site, "large")) == {"fast", "A08"}
     assert set(await stores_of(site, "small")) == {"fast", "A07"}
-    assert ((await drive_of(site)).state, await alerts_of(site)) == (DriveState.LOADING, [])
+    assert set(await stores_of(site, "middle")) == {"fast", "A07"}
+    assert {(await drive_of(site, name)).state for name in ("A07", "A08")} == {DriveState.LOADING}
+    assert await alerts_of(site) == []
 
 
 async def test_nobody_looks_for_room_on_a_drive_that_is_taken_away(site, plugged):
