@@ -306,7 +306,8 @@ async def _wake(site: Site, drive: DriveRecord, root: Path) -> None:
     except RestoredCatalog as ahead:
         answer = ahead
     await site.ownership.settle({drive.name: answer})
-    async with site.catalog.begin() as tx:
-        await tx.misfits.look_again()
+    if answer is None:
+        async with site.catalog.begin() as tx:
+            await tx.misfits.look_again()
     for bell in ("ingest", "load", "seal"):
         site.bells.ring(bell)

@@ -62,10 +62,16 @@ async def test_copies_for_one_store_are_found_past_those_for_another(plan_of):
     assert "ORDER BY" not in plan
 
 
-async def test_what_was_loaded_is_found_by_its_file(plan_of):
-    plan = await plan_of(
-        lambda tx: tx.loading.paid([Owed(file_id=FileId(1), rule_id=RuleId(1), store=StoreName("A07"))])
-    )
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda tx: tx.loading.paid([Owed(file_id=FileId(1), rule_id=RuleId(1), store=StoreName("A07"))]),
+        lambda tx: tx.misfits.look_again(),
+    ],
+    ids=["loaded", "misfits"],
+)
+async def test_what_becomes_of_certain_files_is_found_by_them(plan_of, look):
+    plan = await plan_of(look)
 
     assert "SCAN copies_due" not in plan
     assert "Seq Scan on copies_due" not in plan
