@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -103,7 +104,7 @@ async def reuse(site: Site, name: StoreName, *, lose: int, who: str, dry_run: bo
     ------
     NotFound, WrongState
     StoreUnavailable
-        It is not plugged in, or something else is where it was.
+        It is not plugged in, cannot be written, or something else is where it was.
     Conflict
         The catalog was restored from a backup, and nobody has acknowledged that; or the drive bears a manifest that
         the catalog does not know; or another number of files is known nowhere else.
@@ -119,6 +120,10 @@ async def reuse(site: Site, name: StoreName, *, lose: int, who: str, dry_run: bo
     if claim is None:
         raise StoreUnavailable(
             f"what is at '{drive.path}' is not the drive '{name}', or a copy of it", remedy="Plug in the drive itself."
+        )
+    if not await at_place(name, lambda: os.access(drive.path, os.W_OK), what="look at"):
+        raise StoreUnavailable(
+            f"the drive '{name}' at '{drive.path}' cannot be written", remedy="Mount it for writing, and ask again."
         )
     await adopting.refuse_unknown(site, drive)
     round_ = claim.identity.round

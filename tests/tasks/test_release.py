@@ -290,6 +290,20 @@ async def test_a_drive_that_was_not_released_is_never_wiped(sealed, media):
     assert (media / "top").exists()
 
 
+async def test_a_drive_that_is_still_mounted_read_only_is_not_begun_to_be_wiped(site, disks, media):
+    disk = disks.new("A07")
+    await make_drive(site, disk.plug(media))
+    await releasing.release(site, A07, lose=0, who="ana")
+    disk.unplug()
+    disk.plug(media, read_only=True)
+    await look_for_drives(site)
+
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        await releasing.reuse(site, A07, lose=0, who="ana")
+
+    assert (await drive_of(site)).state is DriveState.RELEASED
+
+
 async def test_a_copy_of_a_released_drive_is_never_wiped(sealed, media):
     await confirm(sealed, *CONTENTS)
     await releasing.release(sealed, A07, lose=0, who="ana")
