@@ -183,7 +183,7 @@ async def until(condition: Callable, *, patience: float = PATIENCE) -> None:
     """Ask *condition* again and again until it holds."""
     async with asyncio.timeout(patience):
         while not await condition():
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

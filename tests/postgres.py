@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 START_SECONDS = 30.0
-#: Makes a database as if it had just been migrated to this revision; whoever is still connected to it is shut out. What
-#: is small is quicker deleted; the rest is truncated, so that no test meets the remains of another.
+#: Makes a database as if it had just been migrated to this revision, and fails when it was migrated to another. Whoever
+#: is still connected is shut out. What is small is quicker deleted; the rest is truncated, so that no test meets the
+#: remains of another.
 EMPTY = """
 DO $$ DECLARE t record; BEGIN
+  ASSERT (SELECT version_num = 'REVISION' FROM alembic_version);
   PERFORM pg_terminate_backend(pid, 10000) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid();
   SET LOCAL session_replication_role = replica;
@@ -35,7 +37,6 @@ DO $$ DECLARE t record; BEGIN
   END LOOP;
   PERFORM setval(format('%I', sequencename)::regclass, start_value, false) FROM pg_sequences
     WHERE schemaname = 'public' AND last_value IS NOT NULL;
-  UPDATE alembic_version SET version_num = 'REVISION' WHERE version_num <> 'REVISION';
 END $$
 """
 _TOOLS = ("initdb", "postgres", "psql")
@@ -87,7 +88,7 @@ class Cluster:
             **self._surroundings(),
         )
         deadline = time.monotonic() + START_SECONDS
-        while self._ask("SELECT 1") != 0:
+        while not self.runs("SELECT 1"):
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL from {self.binaries} did not start")
 
@@ -107,16 +108,17 @@ class Cluster:
     def drop(self, database: str) -> None:
         self.run(f'DROP DATABASE "{database}" WITH (FORCE)')
 
-    def run(self, sql: str, *, database: str = "postgres") -> None:
-        if self._ask(sql, database=database, quiet=False) != 0:
+    def run(self, sql: str) -> None:
+        if not self.runs(sql, quiet=False):
             raise RuntimeError(f"cannot run {sql!r}")
 
-    def _ask(self, sql: str, *, database: str = "postgres", quiet: bool = True) -> int:
+    def runs(self, sql: str, *, database: str = "postgres", quiet: bool = True) -> bool:
+        """Whether *sql* could be run."""
         command = [str(self.binaries / "psql"), "-h", str(self.home), "-U", "postgres", "-d", database, "-qXc", sql]
         surroundings = self._surroundings()
         if not quiet:
             surroundings["stderr"] = None
-        return subprocess.run(command, check=False, **surroundings).returncode
+        return subprocess.run(command, check=False, **surroundings).returncode == 0
 
     def _surroundings(self) -> dict[str, Any]:
         return {
@@ -194,10 +196,12 @@ class Databases:
         return self.cluster.create(template=self._template)
 
     def take_back(self, database: str) -> None:
-        """Empty *database* for another test; its tables must be as they were."""
+        """Empty *database* for another test, or drop it when that cannot be."""
         assert self.cluster is not None
-        self.cluster.run(EMPTY.replace("REVISION", self.revision), database=database)
-        self._returned.append(database)
+        if self.cluster.runs(EMPTY.replace("REVISION", self.revision), database=database):
+            self._returned.append(database)
+        else:
+            self.cluster.drop(database)
 
     def new_sqlite(self, path: Path) -> str:
         if self._sqlite_template is None:

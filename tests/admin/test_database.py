@@ -24,11 +24,12 @@ def upgrade():
 """
 
 
-@pytest.fixture
-def later(tmp_path):
+@pytest.fixture(scope="module")
+def later(tmp_path_factory):
     """Run a command of a librarian that is one revision ahead of us."""
-    package = tmp_path / "later" / "librarian"
-    shutil.copytree(Path(librarian.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    package = tmp_path_factory.mktemp("later") / "librarian"
+    # With what is compiled: it is still true of copies, and to compile everything takes longer than the tests.
+    shutil.copytree(Path(librarian.__file__).parent, package)
     (package / "catalog" / "migrations" / "versions" / "later.py").write_text(LATER)
 
     def run(*arguments):
