@@ -1,6 +1,7 @@
-"""How far drives are filled, which of them first, and when they count as full. They are real disks."""
+"""How far drives, which are real disks, and stores are filled, which of them first, and when they count as full."""
 
 import os
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -14,7 +15,7 @@ from tests.carrying import add_peer, drive_of, seal
 from tests.holding import hold
 from tests.loading import assert_sound, dues_of, load, rule, stores_of
 from tests.site_fixtures import opened_site
-from tests.uploading import alerts_of, ingest, story_of
+from tests.uploading import alerts_of, committed, ingest, story_of
 
 MIB = 1024**2
 
@@ -170,3 +171,65 @@ async def test_the_fullest_drive_that_fits_is_filled_first(site, plugged):
 
     assert set(await stores_of(site, "a")) == {"fast", "A08"}
     assert set(await stores_of(site, "b")) == {"fast", "A07"}
+
+
+def with_limits(**limits):
+    """A change of settings: the stores take so many bytes."""
+
+    def change(settings):
+        stores = (store.model_copy(update={"limit": limits.get(store.name)}) for store in settings.stores)
+        return settings.model_copy(update={"stores": tuple(stores)})
+
+    return change
+
+
+@asynccontextmanager
+async def limited_site(database_url, folder, **limits):
+    """A site that holds files on "fast", with more stores that take so many bytes."""
+    opening = opened_site(database_url, folder, stores=("fast", *limits), change=with_limits(**limits))
+    async with opening as site:
+        async with site.catalog.begin() as tx:
+            for name in limits:
+                await tx.stores.set_open(StoreName(name), is_open=True)
+        yield site
+
+
+@pytest.fixture
+async def one_limited(sqlite_url, tmp_path):
+    """A site with two more stores, of which "slow" is the fuller one."""
+    async with limited_site(sqlite_url, tmp_path / "chajnantor", slow=100_000, spare=200_000) as opened:
+        yield opened
+
+
+async def test_what_fits_is_copied_at_once_while_something_larger_waits(database_url, tmp_path):
+    async with limited_site(database_url, tmp_path / "chajnantor", slow=100_000) as site:
+        await hold(site, "large", bytes(200_000))
+        await rule(site, "slow")
+        loading = Load(site)
+        await loading.run_pass(plenty_of_time())
+        told = await alerts_of(site)
+        async with site.catalog.begin() as tx:
+            await tx.stores.set_open(StoreName("slow"), is_open=False)
+        await committed(site, "small", b"fits")
+        await ingest(site)
+        async with site.catalog.begin() as tx:
+            await tx.stores.set_open(StoreName("slow"), is_open=True)
+
+        await loading.run_pass(plenty_of_time())
+        await ingest(site)
+
+        assert set(await stores_of(site, "small")) == {"fast", "slow"}
+        assert told == ["no-room:slow"]
+
+
+async def test_a_store_that_has_much_to_verify_is_filled_before_another_is_begun(one_limited, monkeypatch):
+    monkeypatch.setattr("librarian.tasks.load.MOST_FILES", 1)
+    await hold(one_limited, "a", b"one")
+    await hold(one_limited, "b", b"two")
+
+    await rule(one_limited, "slow", "spare", batch_files=1)
+    await load(one_limited)
+    await load(one_limited)
+
+    assert set(await stores_of(one_limited, "a")) == {"fast", "slow"}
+    assert set(await stores_of(one_limited, "b")) == {"fast", "slow"}

@@ -1,6 +1,7 @@
 """Copies onto other stores of ours, on both databases: what is made, when, and what becomes of what goes wrong."""
 
-from contextlib import asynccontextmanager
+import os
+import stat
 
 import pytest
 from sqlalchemy import text
@@ -37,13 +38,6 @@ async def one_database(sqlite_url, tmp_path):
         yield opened
 
 
-@pytest.fixture
-async def one_limited(sqlite_url, tmp_path):
-    """A site with two more stores, of which "slow" is the fuller one."""
-    async with limited_site(sqlite_url, tmp_path / "chajnantor", slow=100_000, spare=200_000) as opened:
-        yield opened
-
-
 def path_on(site, store, name):
     return site.stores.lookup(store).path_of(FileName(name))
 
@@ -51,6 +45,10 @@ def path_on(site, store, name):
 async def rule_id(site, name="copies"):
     async with site.catalog.read() as tx:
         return (await tx.rules.find(name)).id
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def damage(path, content):
@@ -99,61 +97,6 @@ async def test_what_arrives_is_copied_at_once_and_no_second_time(site):
     assert await dues_of(site, "new") == ()
 
 
-def with_limits(**limits):
-    """A change of settings: the stores take so many bytes."""
-
-    def change(settings):
-        stores = (store.model_copy(update={"limit": limits.get(store.name)}) for store in settings.stores)
-        return settings.model_copy(update={"stores": tuple(stores)})
-
-    return change
-
-
-@asynccontextmanager
-async def limited_site(database_url, folder, **limits):
-    """A site that holds files on "fast", with more stores that take so many bytes."""
-    opening = opened_site(database_url, folder, stores=("fast", *limits), change=with_limits(**limits))
-    async with opening as site:
-        async with site.catalog.begin() as tx:
-            for name in limits:
-                await tx.stores.set_open(StoreName(name), is_open=True)
-        yield site
-
-
-async def test_what_fits_is_copied_at_once_while_something_larger_waits(database_url, tmp_path):
-    async with limited_site(database_url, tmp_path / "chajnantor", slow=100_000) as site:
-        await hold(site, "large", bytes(200_000))
-        await rule(site, "slow")
-        loading = Load(site)
-        await loading.run_pass(plenty_of_time())
-        told = await alerts_of(site)
-        async with site.catalog.begin() as tx:
-            await tx.stores.set_open(StoreName("slow"), is_open=False)
-        await committed(site, "small", b"fits")
-        await ingest(site)
-        async with site.catalog.begin() as tx:
-            await tx.stores.set_open(StoreName("slow"), is_open=True)
-
-        await loading.run_pass(plenty_of_time())
-        await ingest(site)
-
-        assert set(await stores_of(site, "small")) == {"fast", "slow"}
-        assert told == ["no-room:slow"]
-
-
-async def test_a_store_that_has_much_to_verify_is_filled_before_another_is_begun(one_limited, monkeypatch):
-    monkeypatch.setattr("librarian.tasks.load.MOST_FILES", 1)
-    await hold(one_limited, "a", b"one")
-    await hold(one_limited, "b", b"two")
-
-    await rule(one_limited, "slow", "spare", batch_files=1)
-    await load(one_limited)
-    await load(one_limited)
-
-    assert set(await stores_of(one_limited, "a")) == {"fast", "slow"}
-    assert set(await stores_of(one_limited, "b")) == {"fast", "slow"}
-
-
 async def test_a_copy_on_each_store_is_made_on_each(site):
     await hold(site, "a", b"truth")
     await rule(site, "slow", "spare", copies="each")
@@ -164,6 +107,36 @@ async def test_a_copy_on_each_store_is_made_on_each(site):
     assert owed == {"slow", "spare"}
     assert await stores_of(site, "a") == {"fast": GOOD, "slow": GOOD, "spare": GOOD}
     assert await dues_of(site, "a") == ()
+
+
+async def test_a_copy_is_staged_as_its_store_is_set_up_and_stands_read_only_for_all(sqlite_url, tmp_path):
+    def shares_staging(settings):
+        slow = settings.stores[1].model_copy(update={"takes_foreign_writes": True, "staging_mode": "2775"})
+        return settings.model_copy(update={"stores": (settings.stores[0], slow)})
+
+    opening = opened_site(sqlite_url, tmp_path / "chajnantor", stores=("fast", "slow"), change=shares_staging)
+    before = os.umask(0o077)
+    try:
+        async with opening as site:
+            async with site.catalog.begin() as tx:
+                await tx.stores.set_open(StoreName("slow"), is_open=True)
+            await hold(site, "2026/book", {"deep/data": b"members"})
+            await rule(site, "slow")
+            await Load(site).run_pass(plenty_of_time())
+            slow = site.stores.lookup("slow")
+            staged = [mode_of(each) for each in slow.staging.iterdir() if not each.name.startswith(".")]
+            await ingest(site)
+    finally:
+        os.umask(before)
+
+    assert staged == [0o2775]
+    assert {str(path.relative_to(slow.root)): mode_of(path) for path in slow.root.rglob("*")} == {
+        ".librarian-store": 0o644,
+        "2026": 0o755,
+        "2026/book": 0o555,
+        "2026/book/deep": 0o555,
+        "2026/book/deep/data": 0o444,
+    }
 
 
 async def test_one_store_that_is_closed_keeps_no_copy_from_the_other(site):
