@@ -32,8 +32,7 @@ CLEARED: Final = (DriveState.RELEASED, DriveState.LOST)
 
 async def stakes_of(tx: Transaction, drive: DriveRecord) -> Stakes:
     """What is on *drive*, and what of that would be missed."""
-    manifest = await tx.manifests.of(drive)
-    return await tx.clearing.stakes(drive, peer=None if manifest is None else manifest.peer_id)
+    return await tx.clearing.stakes(drive, await tx.manifests.of(drive))
 
 
 async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:

@@ -350,6 +350,11 @@ LOADING = {
         due(DueState.LOADED, reason="on A07", **CARRIED),
         f"rests on A07 since {HOUR}, until nersc says that it holds it.",
     ),
+    "not wanted from a drive": (
+        due(DueState.QUARANTINED, attempts=1, reason="it holds other content", **CARRIED),
+        f"is in quarantine since {HOUR}, after one try: it holds other content; 'transfer retry' takes it up again, "
+        "and goes onto no drive until then.",
+    ),
     "for a store": (here(), f"{ROOM} store of the rule has room for it."),
     "for one store": (here(store="slow"), "The copy on slow that the rule second asks for waits since"),
     "out of hours": (

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from librarian.catalog.drives import DriveRecord
+    from librarian.catalog.manifests import ManifestRecord
     from librarian.names import PeerId
 
 _OTHER: Final = aliased(InstanceRow)
@@ -80,12 +81,10 @@ def _is_waited_for() -> ColumnElement[bool]:
     )
 
 
-def _is_in_vain(drive: DriveRecord) -> ColumnElement[bool]:
+def _is_in_vain(manifest: ManifestRecord) -> ColumnElement[bool]:
     return exists().where(
         OutgoingRow.file_id == InstanceRow.file_id,
-        OutgoingRow.manifest_id == ManifestRow.id,
-        ManifestRow.drive_id == drive.id,
-        ManifestRow.round == drive.round,
+        OutgoingRow.manifest_id == manifest.id,
         rows.one_of(OutgoingRow.state, TransferState.FAILED),
     )
 
@@ -93,16 +92,16 @@ def _is_in_vain(drive: DriveRecord) -> ColumnElement[bool]:
 class Clearing(Repository):
     """What rests on a drive that was released or lost."""
 
-    async def stakes(self, drive: DriveRecord, *, peer: PeerId | None) -> Stakes:
-        """What would be at stake if *drive* were wiped now; *peer* is the one that it was sealed for.
+    async def stakes(self, drive: DriveRecord, manifest: ManifestRecord | None) -> Stakes:
+        """What would be at stake if *drive* were wiped now, which *manifest* is of in its present round.
 
         Before it is sealed, what it holds is confirmed when a peer holds it, and each that it was loaded for. What it
         has carried in vain waits for it no longer, as long as a good copy is here.
         """
-        if peer is None:
+        if manifest is None:
             confirmed = and_(_is_held_by(None), ~_is_waited_for())
         else:
-            confirmed = or_(_is_held_by(peer), and_(_is_in_vain(drive), _is_elsewhere_here()))
+            confirmed = or_(_is_held_by(manifest.peer_id), and_(_is_elsewhere_here(), _is_in_vain(manifest)))
         is_safe = or_(_is_elsewhere_here(), _is_held_by(None))
         is_last = and_(~confirmed, ~is_safe)
         was_lost = drive.state is DriveState.LOST
