@@ -10,6 +10,7 @@ from sqlalchemy import text
 from librarian.catalog.database import make_engine
 from librarian.keys import SigningKey
 from librarian.manifest import fingerprint
+from librarian.ownership import mark_restored
 from tests.suitcases import bad_of, changed, done, drive_of, introduce_key, pack, receive, seal, shows, waits
 
 FILES = {f"obs/{number:03}": bytes([number]) * (1000 + number) for number in range(5)}
@@ -247,7 +248,8 @@ async def test_a_drive_that_is_away_waits_and_goes_on_where_it_is_plugged_in_aga
     assert await receiver.alerts() == ()
 
 
-async def test_a_notice_that_comes_after_three_months_confirms_the_drive(pair, packed):
+@pytest.mark.parametrize("is_restored", [False, True])
+async def test_a_notice_that_comes_after_three_months_confirms_the_drive(pair, packed, is_restored):
     sender, receiver = pair
     async with receiver.site.catalog.begin() as tx:
         await tx.peers.enable((await tx.peers.get("chajnantor")).id, is_enabled=False)
@@ -256,6 +258,9 @@ async def test_a_notice_that_comes_after_three_months_confirms_the_drive(pair, p
     await done(receiver, (await receive(receiver, packed.root))["uuid"])
     for party in pair:
         await age(party, timedelta(days=92))
+    if is_restored:
+        async with sender.site.catalog.begin() as tx:
+            await mark_restored(tx, "a test")
 
     assert await drive_of(sender) == ("in transit", 0, 0)
     for party, other in ((sender, "nersc"), (receiver, "chajnantor")):

@@ -141,7 +141,6 @@ MATRIX = [
     ("loaded", "sealed again", LATER_ROUND, UNKNOWN, 1),
     ("sealing", "sealed", "", "", 0),
     ("sealing", "loaded again", LATER_ROUND, "(two)", 1),
-    ("confirmed", "loaded again", LATER_ROUND, "(two)", 1),
     ("released", "loaded again", LATER_ROUND, "(two)", 1),
     ("wiping", "wiped", "", "", 0),
     ("wiping", "loaded again", "", "(two)", 1),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from librarian import manifest, pairing, sealing
+from librarian import guard, manifest, pairing, sealing
 from librarian.errors import Conflict, NotFound, StoreUnavailable, WrongState
 from librarian.names import FileName, SiteName
 from librarian.states import DriveState, TransferState
@@ -93,15 +93,29 @@ async def test_sealing_again_changes_nothing(loaded, media):
     assert ((media / manifest.NAME).read_bytes(), await manifest_of(loaded), await drive_of(loaded)) == before
 
 
-async def test_a_long_list_is_written_in_portions(loaded, media, monkeypatch):
+async def test_a_long_list_is_written_in_portions_and_goes_on_after_a_crash_between_two(loaded, media, monkeypatch):
     monkeypatch.setattr("librarian.tasks.seal.FILES", 2)
     monkeypatch.setattr("librarian.sealing.PARTS", 1)
     await lay(loaded, media, {f"night/{number:02}": b"x" * number for number in range(9)})
+    passed = []
 
-    await seal(loaded)
+    def end(step):
+        passed.append(step)
+        if (step, passed.count(step)) in (("portion listed", 2), ("manifest half written", 3)):
+            raise SystemExit(step)
 
-    assert len(list(manifest.open_manifest(media / manifest.NAME).entries())) == 12
-    assert len(await outgoing_of(loaded)) == 12
+    monkeypatch.setattr(guard, "_on_step", [end])
+    with pytest.raises(SystemExit):
+        await seal(loaded)
+    with pytest.raises(SystemExit):
+        await go_on_sealing(loaded)
+    await look_for_drives(loaded)
+    await go_on_sealing(loaded)
+
+    found = manifest.open_manifest(media / manifest.NAME)
+    assert passed.count("portion listed") == 6
+    assert len({entry.name for entry in found.entries()}) == 12
+    assert sorted(entry.uuid for entry in found.entries()) == sorted(each.uuid for each in await outgoing_of(loaded))
 
 
 async def test_what_is_not_good_any_more_is_not_listed(loaded, media):

@@ -89,11 +89,11 @@ def entries(root: Path, uuid: str, folders: Sequence[str], beat: Callable[[], No
             inner = parts.open_inside(folder or ".", parts.DIRECTORY, at=fd)
             try:
                 with os.scandir(inner) as listed:
-                    found += [
+                    found += sorted(
                         Entry(f"{folder}/{each.name}".lstrip("/"), each.is_dir(follow_symlinks=False))
                         for each in listed
                         if folder or identity.is_stray(each.name)
-                    ]
+                    )
             finally:
                 os.close(inner)
     finally:
