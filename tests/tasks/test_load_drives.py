@@ -7,12 +7,13 @@ import threading
 
 import pytest
 
-from librarian import guard, sealing
+from librarian import guard, releasing, sealing
 from librarian.catalog.stopped import Selection
 from librarian.errors import Conflict
 from librarian.names import SiteName, StoreName
 from librarian.states import DueState, Reach
 from librarian.stores import drive
+from librarian.tasks.clear import Clear
 from librarian.tasks.load import Load
 from librarian.tasks.plug import Plug
 from librarian.timing import plenty_of_time
@@ -92,6 +93,28 @@ async def test_what_is_sealed_for_one_peer_is_due_again_for_the_other(site, plug
     assert apart == {"east": DueState.LOADED, "west": DueState.DUE}
     again = {due.rule: (due.state, due.reason) for due in await dues_of(site, "a")}
     assert again == {"east": (DueState.LOADED, "on A07"), "west": (DueState.LOADED, "on A08")}
+
+
+@pytest.mark.parametrize("end", ["lost", "released"])
+async def test_what_was_on_a_drive_that_is_given_up_is_due_again_and_goes_onto_the_next(site, tmp_path, end):
+    await knows_nersc(site)
+    await hold(site, "a", b"truth")
+    await rule(site, "A*", peer="nersc")
+    await make_drive(site, tmp_path / "A07", is_folder=True)
+    await load(site)
+    await seal(site)
+
+    if end == "lost":
+        await releasing.lose(site, A07, who="ana")
+    else:
+        await releasing.release(site, A07, lose=1, who="ana")
+    await Clear(site).run_pass(plenty_of_time())
+    given_up = [due.state for due in await dues_of(site, "a")]
+    await make_drive(site, tmp_path / "A08", StoreName("A08"), is_folder=True)
+    await load(site)
+
+    assert given_up == [DueState.DUE]
+    assert [(due.state, due.reason) for due in await dues_of(site, "a")] == [(DueState.LOADED, "on A08")]
 
 
 @pytest.mark.parametrize("step", ["row written", "directory made", "half copied", "STAGED"])
