@@ -353,8 +353,8 @@ LOADING = {
     "not wanted from a drive": (
         due(DueState.QUARANTINED, attempts=1, reason="it holds other content", **CARRIED),
         (
-            f"is in quarantine since {HOUR}, after one try: it holds other content; 'transfer retry' takes it up again, "
-            "and goes onto no drive until then."
+            f"is in quarantine since {HOUR}, after one try: it holds other content; 'transfer retry' takes it up "
+            "again, and goes onto no drive until then."
         ),
     ),
     "for a store": (here(), f"{ROOM} store of the rule has room for it."),
