@@ -220,17 +220,16 @@ def _parse_line(line: str) -> MemberDigest:
 
 
 class Seen(NamedTuple):
-    """A member as a walk met it; the path of an empty directory ends in a slash."""
+    """A member as a walk met it (FAT gives it new inode numbers); the path of an empty directory ends in a slash."""
 
     path: str
     size: int
     mtime_ns: int
-    inode: int
 
     @classmethod
     def of(cls, path: str, status: os.stat_result) -> Self:
         """What a walk says of the regular file *path*."""
-        return cls(path, status.st_size, status.st_mtime_ns, status.st_ino)
+        return cls(path, status.st_size, status.st_mtime_ns)
 
 
 def measure_blocking(path: Path, algorithm: Algorithm, on_bytes: Callable[[int], None] | None = None) -> Measured:
@@ -298,7 +297,7 @@ def walk_book(root: int) -> Generator[tuple[Seen, str, int], None, None]:
             with os.scandir(directory) as scan:
                 entries = sorted(scan, key=os.DirEntry.inode)
             if prefix and not entries:
-                yield Seen(prefix, 0, 0, 0), "", directory
+                yield Seen(prefix, 0, 0), "", directory
             for entry in entries:
                 path = MemberPath(prefix + entry.name)
                 if entry.is_dir(follow_symlinks=False):
@@ -375,7 +374,7 @@ class Reader:
 
 def _expect_unchanged(seen: Seen, file: int) -> None:
     status = os.fstat(file)
-    if (status.st_size, status.st_mtime_ns, status.st_ino) != seen[1:] or not stat.S_ISREG(status.st_mode):
+    if (status.st_size, status.st_mtime_ns) != seen[1:] or not stat.S_ISREG(status.st_mode):
         raise SourceChanged(f"'{seen.path}' changed while it was read", remedy=_FINISH_WRITING)
 
 

@@ -140,8 +140,8 @@ def unpack_found(written: list[str | int] | None) -> Found:
             return None
         case ["measured", int(size), str(checksum)]:
             return Measured(kind=Kind.FILE, size=size, checksum=Checksum.trusted(checksum))
-        case ["seen", str(path), int(size), int(mtime_ns), int(inode)]:
-            return Seen(path, size, mtime_ns, inode)
+        case ["seen", str(path), int(size), int(mtime_ns)]:
+            return Seen(path, size, mtime_ns)
         case ["refused", str(code), str(message), str(remedy)]:
             return refusal_of(code, message, remedy)
     raise Bug(f"a worker answered {written!r:.120}")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -256,6 +257,25 @@ def test_a_member_that_vanishes_while_the_book_is_read_is_noticed(tmp_path):
 
     walk.close()
     os.close(root)
+
+
+def test_a_member_with_another_inode_number_than_before_is_the_same(tmp_path):
+    """FAT gives new numbers to what nobody has used for a while."""
+    book, other = tmp_path / "book", tmp_path / "other"
+    book.mkdir()
+    (book / "a").write_bytes(b"1")
+    before = measure_blocking(book, Algorithm.XXH3)
+    root = checksum.open_book(book)
+    walk = checksum.walk_book(root)
+    met = next(walk)
+    shutil.copy2(book / "a", other)
+    other.replace(book / "a")
+
+    found = checksum.Reader(Algorithm.XXH3).member(*met)
+
+    walk.close()
+    os.close(root)
+    assert (found,) == before.members
 
 
 def test_a_directory_that_becomes_a_link_is_not_followed(book, tmp_path):
