@@ -104,7 +104,7 @@ async def _set_aside(tx: Transaction, peer: Peer, refusals: Sequence[Refusal]) -
             outcomes.unwanted_cause(drive),
             message=f"{peer.name} did not take {counted(len(from_it))} from the drive {drive}, though nothing is wrong "
             f"with the drive; {from_it[0].transfer.name} among them: {from_it[0].reason}.",
-            remedy=f"It goes onto no other drive, which would be refused again. Settle it with the operators of "
+            remedy=f"It goes onto no other drive, to be refused again. Settle it with the operators of "
             f"{peer.name}; 'transfer stopped --peer {peer.name}' has the reasons. When they are gone: "
             f"'transfer retry --peer {peer.name}'.",
         )

@@ -63,7 +63,7 @@ async def release(site: Site, name: StoreName, *, lose: int, who: str) -> None:
         await tx.stores.set_open(name, is_open=False)
         await tx.alerts.acknowledge(drives.loading_causes(name))
         await tx.loading.abandon(drive.store_id, reason=f"the drive '{name}' is {DriveState.RELEASED}")
-        why = f"with {counted(lose, 'file that is', 'files that are')} not confirmed" if lose else "all is confirmed"
+        why = f"with {counted(lose, 'file that is', 'files that are')} not confirmed" if lose else "nothing is given up"
         await tell_of_drive(tx, name, "released", round_=drive.round, who=who, why=why)
     guard.step("released")
     await site.stores.remove(name)
