@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from librarian.errors import BadName
 from librarian.names import FileName, MemberPath
 from librarian.states import Kind
-from librarian.stores.base import Publishing
+from librarian.stores.base import Publication, Publishing
 from librarian.stores.local import LocalStore
 from tests.contracts.conftest import a_spec, publish, stage_book, stage_file
 
@@ -48,3 +48,21 @@ async def keep(folder: Path, name: str, member: str) -> None:
 def test_every_name_that_parses_is_kept_below_the_root(name: str, member: str):
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(keep(Path(folder), name, member))
+
+
+async def test_what_fat_would_take_for_something_else_is_refused(mounts, tmp_path, new_store):
+    store = new_store(mounts.fat(tmp_path / "medium", tmp_path / "disk"))
+    await store.open(expected_uuid=None, generation=1)
+    first = await publish(store, await stage_book(store), "Hollow", Kind.BOOK)
+    full = await stage_book(store, a=b"1")
+    files = [await stage_file(store) for _ in range(5)]
+    names = [FileName(name) for name in ("Dir/a", "dir/b", "Dir/A", "a:b", "dot.")]
+    together = [Publication(token=t, name=n, kind=Kind.FILE) for t, n in zip(files, names, strict=True)]
+
+    onto = await publish(store, full, "hollow", Kind.BOOK)
+    taken, *refused = await store.publish(together)
+
+    assert (first, taken) == (Publishing.PUBLISHED, Publishing.PUBLISHED)
+    assert [type(answer) for answer in (onto, *refused)] == [BadName] * 5
+    standing = {str(path.relative_to(store.root)) for path in store.root.rglob("*")} - {".librarian-store"}
+    assert standing == {"Hollow", "Dir", "Dir/a"}

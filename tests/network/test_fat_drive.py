@@ -27,9 +27,9 @@ KEPT = {
     "Case/a": b"one",
 }
 UNKEPT = {
-    "2026/11/28T17:34": b"a colon",
+    "2026/11/28T17:34": os.urandom(LARGEST + 1),
     "2026/11/Plain": b"first light",
-    "2026/11/pLain": b"not the same",
+    "2026/11/PLAIN": b"not the same",
     "case/b": b"below another directory",
     "2026/11/Book/inside": b"this would falsify the book",
     "trailing/dot.": b"is cut off",
@@ -39,6 +39,8 @@ UNKEPT = {
     "large": os.urandom(LARGEST + 1),
     "large book": {"a": b"a", "b": os.urandom(LARGEST + 1)},
 }
+#: They come together: the first stays.
+TWINS = {"twins/a": b"equal", "twins/A": b"equal"}
 
 
 @pytest.fixture
@@ -72,8 +74,9 @@ def files_on(drive):
     return {name for name in found if not name.startswith(".librarian")}
 
 
-async def where(site, names):
-    return {name: set(await stores_of(site, name)) - {"fast"} for name in names}
+async def on(site, store):
+    """Which of the files are there."""
+    return {name for name in KEPT | UNKEPT | TWINS if store in await stores_of(site, name)}
 
 
 async def tried(site):
@@ -90,10 +93,14 @@ async def test_what_such_a_drive_can_keep_goes_round_on_it_and_all_else_onto_ano
     sender, receiver = pair
     site = sender.site
     fat = mounts.fat(tmp_path / "medium", tmp_path / "media", largest=LARGEST)
-    for name, content in (KEPT | UNKEPT).items():
-        await hold(site, name, content)
     await make_drive(site, fat)
+    for name, content in KEPT.items():
+        await hold(site, name, content)
     await rule(site, "A*", peer="nersc")
+    await load(site)
+    for name, content in (UNKEPT | TWINS).items():
+        await hold(site, name, content)
+    await rule(site, "A*", peer="nersc", name="more")
 
     await load(site)
     first = await tried(site)
@@ -107,9 +114,12 @@ async def test_what_such_a_drive_can_keep_goes_round_on_it_and_all_else_onto_ano
     await make_drive(site, tmp_path / "ext4", StoreName("A08"), is_folder=True)
     await load(site)
 
-    assert await where(site, KEPT) == {name: {"A07"} for name in KEPT}
-    assert await where(site, UNKEPT) == {name: {"A08"} for name in UNKEPT}
-    assert standing == {"2026/11/plain", "2026/11/book/deep/a", "2026/11/book/B", "Case/a"}
+    kept, others = await on(site, "A07"), await on(site, "A08")
+    assert (kept - set(TWINS), others - set(TWINS)) == (set(KEPT), set(UNKEPT))
+    assert (len(kept & set(TWINS)), kept | others) == (1, set(KEPT | UNKEPT | TWINS))
+    assert standing - set(TWINS) == {"2026/11/plain", "2026/11/book/deep/a", "2026/11/book/B", "Case/a"}
+    # The name is tried before anything is copied.
+    assert "is not allowed there" in first["2026/11/28T17:34"][0][1]
     assert all("A07" in reason for dues in first.values() for _, reason in dues)
     assert (first, alerts) == (second, ["misfits:A07"])
 
@@ -118,11 +128,11 @@ async def test_what_such_a_drive_can_keep_goes_round_on_it_and_all_else_onto_ano
     inspection = inspecting.Inspection(fat, sealed, on_bytes=lambda _: None, on_file=lambda: None)
     flaws = list(inspection.flaws())
     received = await done(receiver, (await receive(receiver, fat))["uuid"])
-    await shows(sender, ("confirmed", len(KEPT), 0))
+    await shows(sender, ("confirmed", len(kept), 0))
 
-    assert {entry.name for entry in sealed.entries()} == set(KEPT)
+    assert {entry.name for entry in sealed.entries()} == kept
     assert (flaws, inspection.is_the_drive()) == ([], True)
-    assert (received["held_files"], received["bad_files"]) == (len(KEPT), 0)
+    assert (received["held_files"], received["bad_files"]) == (len(kept), 0)
     assert await alerts_of(site) == []
 
     await releasing.release(site, A07, lose=0, who="ana")
