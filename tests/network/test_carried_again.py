@@ -12,7 +12,7 @@ from tests.suitcases import drive_of, pack, receive
 FILES = {f"obs/{number}": bytes([number]) * (1000 + number) for number in range(5)}
 
 
-async def test_what_came_on_a_drive_is_told_again(pair, tmp_path):
+async def test_what_came_on_a_drive_is_told_again_to_a_restored_sender_and_when_it_is_received_again(pair, tmp_path):
     sender, receiver = pair
     key = await pairing.signing_key(sender.site)
     async with receiver.site.catalog.begin() as tx:
@@ -26,6 +26,21 @@ async def test_what_came_on_a_drive_is_told_again(pair, tmp_path):
         return await drive_of(sender) == (DriveState.RECEIVED, 4, 1)
 
     await until(is_told)
+    await forget(sender)
+    async with receiver.site.catalog.begin() as tx:
+        await replication.peer_restored(tx, await tx.peers.get(sender.name))
+    receiver.site.bells.ring("deliver")
+
+    await until(is_told)
+
+    await forget(sender)
+    await receive(receiver, packed.root)
+
+    await until(is_told)
+
+
+async def forget(sender) -> None:
+    """Have *sender* know nothing of what its peer said."""
     engine = make_engine(sender.site.settings.database)
     async with engine.begin() as connection:
         await connection.execute(delete(RemoteInstanceRow))
@@ -33,8 +48,3 @@ async def test_what_came_on_a_drive_is_told_again(pair, tmp_path):
         await connection.execute(update(ManifestRow).values(confirmed_files=0, failed_files=0))
         await connection.execute(update(DriveRow).values(state=DriveState.SEALED))
     await engine.dispose()
-    async with receiver.site.catalog.begin() as tx:
-        await replication.peer_restored(tx, await tx.peers.get(sender.name))
-    receiver.site.bells.ring("deliver")
-
-    await until(is_told)
