@@ -28,7 +28,7 @@ class Footing:
     """What opening a store found: which directories they are, and what their file system can do."""
 
     uuid: str
-    #: (st_dev, st_ino) of the root and of staging: another file system mounted there is noticed at once.
+    #: See ``root_key_of`` and ``staging_key_of``: another file system mounted there is noticed at once.
     root_key: tuple[int, int]
     staging_key: tuple[int, int]
     #: The uid that our files get: not always our own (NFS squashes root).
