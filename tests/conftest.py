@@ -12,6 +12,7 @@ import aioresponses.core
 import hypothesis
 import pytest
 
+from tests.compiling import compile_once
 from tests.postgres import Databases, running_cluster
 
 pytest_plugins = ["tests.site_fixtures", "tests.drives", "tests.crash.drives"]
@@ -20,6 +21,8 @@ hypothesis.settings.register_profile(
     "librarian", deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 hypothesis.settings.load_profile("librarian")
+
+compile_once()
 
 # A suite that a shell runs in the background has Ctrl-C ignored, and so would have whatever it starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
