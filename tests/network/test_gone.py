@@ -24,8 +24,10 @@ async def lose(receiver, name, *, member="", content=None):
 
 
 async def story(site, name):
+    """What happened to *name*, whether or not a machine was so slow that something was asked about again."""
     async with site.site.catalog.read() as tx:
-        return [happening.what for happening in await tx.events.story_of(name)]
+        told = [happening.what for happening in await tx.events.story_of(name)]
+    return [what for what in told if not what.startswith("taken up again")]
 
 
 async def is_present(site, name) -> bool:
