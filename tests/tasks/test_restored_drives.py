@@ -11,14 +11,14 @@ from librarian.catalog.backup import back_up
 from librarian.catalog.remote_instances import Attestation
 from librarian.errors import Conflict, LibrarianError
 from librarian.names import FileName
-from librarian.states import DriveState
+from librarian.states import DriveState, Role
 from librarian.tasks.adopt import Adopt
 from librarian.tasks.clear import Clear
 from librarian.tasks.seal import Seal
 from librarian.tasks.wipe import Wipe
 from librarian.timing import plenty_of_time
 from tests.carrying import A07, NERSC, add_peer, drive_of, lay, look_for_drives, make_drive, seal
-from tests.site_fixtures import opened_site
+from tests.site_fixtures import create_account, opened_site, served
 
 FIRST, LATER, SECOND = {"one": b"first light"}, {"later": {"a": b"a", "b": b"bb"}}, {"two": b"round"}
 
@@ -174,6 +174,21 @@ async def test_what_the_catalog_has_forgotten_is_wiped_by_its_number_alone(
         after = await drive_of(site)
         assert (after.state, after.files, after.round) == (DriveState.LOADING, 0, 3 if "again" in drive else 2)
         assert names_on(journey.media) == set()
+
+
+async def test_an_operator_names_the_place_of_a_drive_and_gives_up_what_the_catalog_has_forgotten(journey):
+    async with journey.restored("released", "loaded again") as site, served(site) as live:
+        await create_account(site, "admin", Role.ADMIN)
+        async with site.catalog.begin() as tx:
+            await tx.site.acknowledge_restored()
+
+        attached = await live.call("POST", "/api/v1/drives/A07/attach", body={"path": str(journey.media)})
+        refused = await live.call("POST", "/api/v1/drives/A07/reuse", body={"dry_run": True})
+        begun = await live.call("POST", "/api/v1/drives/A07/reuse", body={"lose": 1})
+
+        assert (attached.status, attached.json["is_plugged"]) == (200, True)
+        assert (refused.status, refused.json["details"]) == (409, {"unknown_files": 1})
+        assert (begun.status, begun.json["state"], begun.json["round"]) == (200, "wiping", 2)
 
 
 async def test_a_drive_that_the_catalog_never_knew_is_left_alone(journey):

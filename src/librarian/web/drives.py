@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from librarian import drives
-from librarian.errors import BadName, BadRequest, Conflict, LibrarianError, NotFound, StoreUnavailable
+from librarian.errors import (
+    BadName,
+    BadRequest,
+    Conflict,
+    LibrarianError,
+    NotFound,
+    RestoredCatalog,
+    StoreUnavailable,
+)
 from librarian.names import StoreName
 from librarian.notifying import drive_subject
 from librarian.patience import unless_slow
@@ -157,7 +166,9 @@ async def attach_drive(call: Call[AttachDrive, None]) -> Answer:
             f"what is at '{path}' is a copy of the drive '{drive.name}', or an older state of it",
             remedy="Plug in the drive itself.",
         )
-    await drives.plug_in(call.site, drive, claim)
+    # In a round that the catalog has forgotten it is there all the same, and may be given up; its alert tells.
+    with contextlib.suppress(RestoredCatalog):
+        await drives.plug_in(call.site, drive, claim)
     return Answer(body=await described(call.site, drive.name))
 
 
