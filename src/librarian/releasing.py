@@ -131,9 +131,9 @@ async def reuse(site: Site, name: StoreName, *, lose: int, who: str, dry_run: bo
     if dry_run:
         return
     async with site.catalog.begin() as tx:
-        if not left.is_empty and round_ > drive.round:
-            # What the catalog had forgotten was looked at.
-            await tx.drives.in_round(drive.id, number=round_)
+        # What the catalog had forgotten was looked at. An empty drive needs no further round.
+        if (number := round_ - left.is_empty) > drive.round:
+            await tx.drives.in_round(drive.id, number=number)
         if not await tx.drives.advance(drive.id, to=DriveState.WIPING, who=who) and not is_wiping:
             _refuse_kept(await tx.drives.get(name))
         await tx.events.tell([Happening(subject=drive_subject(name), what="wiping", who=who)])

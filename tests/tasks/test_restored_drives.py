@@ -1,8 +1,10 @@
 """Whatever backup a catalog comes back from, and wherever a drive is by then: nothing that is only on it is lost."""
 
 import asyncio
+import os
 import shutil
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +14,7 @@ from librarian.catalog.remote_instances import Attestation
 from librarian.errors import Conflict, LibrarianError
 from librarian.names import FileName
 from librarian.states import DriveState, Role
+from librarian.stores import identity
 from librarian.tasks.adopt import Adopt
 from librarian.tasks.clear import Clear
 from librarian.tasks.seal import Seal
@@ -189,6 +192,21 @@ async def test_an_operator_names_the_place_of_a_drive_and_gives_up_what_the_cata
         assert (attached.status, attached.json["is_plugged"]) == (200, True)
         assert (refused.status, refused.json["details"]) == (409, {"unknown_files": 1})
         assert (begun.status, begun.json["state"], begun.json["round"]) == (200, "wiping", 2)
+
+
+async def test_an_empty_drive_that_is_rounds_ahead_of_the_backup_is_loaded_again(journey):
+    async with journey.restored("released", "wiped") as site:
+        root = os.open(journey.media, os.O_RDONLY)
+        identity.write(root, replace(identity.read(root, A07), round=3))
+        await look_for_drives(site)
+        async with site.catalog.begin() as tx:
+            await tx.site.acknowledge_restored()
+
+        assert await begin_anew(site, lose=0) == ""
+
+        after = await drive_of(site)
+        assert (after.state, after.round, identity.read(root, A07).round) == (DriveState.LOADING, 3, 3)
+        os.close(root)
 
 
 async def test_a_drive_that_the_catalog_never_knew_is_left_alone(journey):
