@@ -242,8 +242,9 @@ class _Batch:
         Also when an earlier pass published it and was cut off before its second barrier.
         """
         here, item, answer = self._here, self._items[at], self._answers[at]
-        # Of two that came together, the second may have met the first.
-        naming.require_alone(here, item.name)
+        if answer is not Publishing.PUBLISHED:
+            # Of two that came together, the second may have met the first.
+            naming.require_alone(here, item.name)
         self._require_parents(item)
         if answer is Publishing.PUBLISHED and item.kind is Kind.FILE:
             return
