@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import pytest
 
 from librarian.drives import Wanted, initiate
 from librarian.names import StoreName
+from librarian.site import Site
 
 #: Large enough for a journal, small enough to be filled within a second.
 DISK_BYTES = 64 * 1024 * 1024
@@ -127,10 +128,10 @@ def disks(tmp_path: Path) -> Iterator[Disks]:
 
 
 @pytest.fixture
-def plugged(site, disks, tmp_path):
+def plugged(site: Site, disks: Disks, tmp_path: Path) -> Callable[..., Awaitable[Disk]]:
     """Makes drives, and gives their disks, plugged in."""
 
-    async def plug(name, *, full_at=1000):
+    async def plug(name: str, *, full_at: int = 1000) -> Disk:
         disk = disks.new(name)
         path = disk.plug(tmp_path / f"media-{name}")
         wanted = Wanted(name=StoreName(name), path=path, full_at=full_at, is_folder=False, who="ana")
