@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from librarian.catalog.loading import Owed, Setback
+from librarian.catalog.loading import ANY_STORE, Owed, Setback
 from librarian.catalog.misfits import MISFIT, Misfit
 from librarian.names import StoreName
 from librarian.states import DueState
@@ -66,3 +66,18 @@ async def test_what_no_store_could_keep_is_due_when_another_comes(site):
 
     (a,), (b,) = await dues_of(site, "a"), await dues_of(site, "b")
     assert a.next_try_at < later == b.next_try_at
+
+
+async def test_what_was_put_aside_after_it_was_chosen_is_not_claimed(site):
+    await hold(site, "a", b"truth")
+    await rule(site, "slow")
+    async with site.catalog.begin() as tx:
+        chosen = await tx.loading.candidates(
+            (await tx.rules.find("copies")).id, store=ANY_STORE, now=utc_now(), since=None, largest=5, limit=1
+        )
+        owed = Owed(file_id=chosen[0].file_id, rule_id=chosen[0].rule_id, store=StoreName("slow"))
+        aside = Setback(owed=owed, state=DueState.QUARANTINED, next_try_at=utc_now(), code="name_held", reason="")
+        await tx.loading.put_off([aside])
+        await tx.loading.claim(chosen)
+
+    assert [due.state for due in await dues_of(site, "a")] == [DueState.QUARANTINED]
