@@ -206,7 +206,7 @@ class Loading(Repository):
         )
 
     async def claim(self, copies: Sequence[Loadable]) -> None:
-        """*copies*, which were due as this transaction looked, are being made; what is not any more stays as it is."""
+        """*copies*, which were due as this transaction looked, are being made; what rests or was put aside stays so."""
         claimed = self._table("claimed", file_id=rows.BIGINT, rule_id=rows.BIGINT, store_id=rows.BIGINT)
         await self._connection.execute(
             update(CopyDueRow)
@@ -214,7 +214,8 @@ class Loading(Repository):
                 CopyDueRow.file_id == claimed.c.file_id,
                 CopyDueRow.rule_id == claimed.c.rule_id,
                 CopyDueRow.store_id == claimed.c.store_id,
-                _IS_DUE,
+                # Not what is due: the index of that would be searched for each, where few are believed to be.
+                ~rows.one_of(CopyDueRow.state, DueState.QUARANTINED, DueState.LOADED),
             )
             .values(state=DueState.SENDING, since=utc_now(), code=None, reason=None),
             {"claimed": rows.pack((each.file_id, each.rule_id, each.store_id) for each in copies)},
