@@ -214,7 +214,6 @@ class Loading(Repository):
                 CopyDueRow.file_id == claimed.c.file_id,
                 CopyDueRow.rule_id == claimed.c.rule_id,
                 CopyDueRow.store_id == claimed.c.store_id,
-                # Not what is due: the index of that would be searched for each, where few are believed to be.
                 ~rows.one_of(CopyDueRow.state, DueState.QUARANTINED, DueState.LOADED),
             )
             .values(state=DueState.SENDING, since=utc_now(), code=None, reason=None),
