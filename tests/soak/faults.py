@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from librarian.errors import NameBusy, NameHeld
 from tests.soak.run import Run
 from tests.soak.sites import SoakSite, restarted
 
@@ -166,9 +167,24 @@ async def restore_the_source(run: Run, dice: random.Random) -> int:
 async def restore_the_destination(run: Run, dice: random.Random) -> int:
     await _restore(run, run.destination, dice)
     # Whoever brought something there alone brings it again as well.
-    for name in run.taken:
-        await run.bring(run.folder / "theirs" / name, name, to=run.destination)
+    for name in sorted(run.taken):
+        await _bring_back(run, name)
     return 1
+
+
+async def _bring_back(run: Run, name: str) -> None:
+    """What of that name was the destination's alone; the source's may come first, now that it is forgotten there."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await run.bring(run.folder / "theirs" / name, name, to=run.destination)
+            except NameBusy:
+                await asyncio.sleep(0.1)
+            except NameHeld:
+                run.taken.remove(name)
+                return
+            else:
+                return
 
 
 async def _restore(run: Run, site: SoakSite, dice: random.Random) -> None:
