@@ -7,7 +7,7 @@ import pytest
 from librarian import confirming, manifest, releasing, replication
 from librarian.catalog.remote_instances import Attestation
 from librarian.errors import Conflict, StoreUnavailable, WrongState
-from librarian.names import FileName, SiteName
+from librarian.names import FileName, SiteName, StoreName
 from librarian.states import DriveState, Presence, TransferState
 from librarian.stores import examining
 from librarian.stores.identity import Identity
@@ -194,6 +194,20 @@ async def test_a_lost_drive_that_is_found_is_released_once_nothing_is_on_it_alon
 
     assert "of 2 of them no other copy is known (2026/11/one, 2026/11/book)" in refused.value.message
     assert (await drive_of(sealed)).state is DriveState.RELEASED
+
+
+async def test_two_drives_that_are_given_up_do_not_answer_for_each_other(sealed, tmp_path):
+    other = StoreName("A08")
+    await make_drive(sealed, tmp_path / "other", other, is_folder=True)
+    await lay(sealed, tmp_path / "other", store=other, is_known=True)
+    await releasing.lose(sealed, A07, who="ana")
+    await releasing.lose(sealed, other, who="ana")
+
+    with pytest.raises(Conflict, match="of 3 of them no other copy is known"):
+        await releasing.release(sealed, A07, lose=0, who="ana")
+    await releasing.release(sealed, A07, lose=3, who="ana")
+    with pytest.raises(Conflict, match="of 3 of them no other copy is known"):
+        await releasing.release(sealed, other, lose=0, who="ana")
 
 
 async def test_a_lost_drive_that_arrives_after_all_is_confirmed_with_all_that_it_carries(sealed):

@@ -10,7 +10,15 @@ from sqlalchemy.orm import aliased
 
 from librarian.catalog import rows
 from librarian.catalog.repository import Repository
-from librarian.catalog.schema import CopyDueRow, FileRow, InstanceRow, ManifestRow, OutgoingRow, RemoteInstanceRow
+from librarian.catalog.schema import (
+    CopyDueRow,
+    DriveRow,
+    FileRow,
+    InstanceRow,
+    ManifestRow,
+    OutgoingRow,
+    RemoteInstanceRow,
+)
 from librarian.checksum import Checksum
 from librarian.names import FileId, FileName
 from librarian.states import OUTGOING_MOVES, DriveState, DueState, Intent, Kind, Presence, TransferState, sources_of
@@ -26,6 +34,10 @@ if TYPE_CHECKING:
 _OTHER: Final = aliased(InstanceRow)
 _COUNTED: Final[tuple[ColumnElement[int], ...]] = (literal_column("1", Integer()), FileRow.size + 0)
 _MAY_BE_GOOD: Final = (Presence.PRESENT, Presence.SUSPECT)
+#: Stores that are given up with what they hold, also before that is forgotten.
+_GIVEN_UP: Final = select(DriveRow.store_id).where(
+    rows.one_of(DriveRow.state, DriveState.RELEASED, DriveState.LOST, DriveState.WIPING)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +71,13 @@ def _rests_on(drive: DriveRecord, *more: Presence) -> tuple[ColumnElement[bool],
     return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_((*_MAY_BE_GOOD, *more)))
 
 
+def _is_kept(copy: type[InstanceRow]) -> ColumnElement[bool]:
+    return and_(copy.presence == Presence.PRESENT, copy.intent == Intent.KEEP, copy.store_id.not_in(_GIVEN_UP))
+
+
 def _is_elsewhere_here() -> ColumnElement[bool]:
     return exists().where(
-        _OTHER.file_id == InstanceRow.file_id,
-        _OTHER.store_id != InstanceRow.store_id,
-        _OTHER.presence == Presence.PRESENT,
-        _OTHER.intent == Intent.KEEP,
+        _OTHER.file_id == InstanceRow.file_id, _OTHER.store_id != InstanceRow.store_id, _is_kept(_OTHER)
     )
 
 
@@ -165,10 +178,7 @@ class Clearing(Repository):
         asked = self._table("asked", name=rows.TEXT)
         is_own = exists().where(InstanceRow.file_id == FileRow.id, InstanceRow.store_id == drive.store_id)
         is_elsewhere = exists().where(
-            InstanceRow.file_id == FileRow.id,
-            InstanceRow.store_id != drive.store_id,
-            InstanceRow.presence == Presence.PRESENT,
-            InstanceRow.intent == Intent.KEEP,
+            InstanceRow.file_id == FileRow.id, InstanceRow.store_id != drive.store_id, _is_kept(InstanceRow)
         )
         is_held = exists().where(RemoteInstanceRow.file_id == FileRow.id, RemoteInstanceRow.is_held)
         found = await self._connection.execute(
