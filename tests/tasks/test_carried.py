@@ -3,13 +3,14 @@
 import pytest
 
 from librarian import accepting, confirming, journeys, manifest, notices, receiving, releasing, room, steering
+from librarian.errors import Conflict
 from librarian.names import StoreName, TransferId
 from librarian.outcomes import Refusal
 from librarian.states import DueState, Role, TransferState
 from librarian.suitcase import Suitcase
 from librarian.timing import utc_now
 from librarian.wire.clones import Notice, Notices
-from tests.carrying import A07, NERSC, add_peer, lay, make_drive, outgoing_of, seal
+from tests.carrying import A07, CONTENTS, NERSC, add_peer, lay, make_drive, outgoing_of, seal
 from tests.holding import hold
 from tests.loading import dues_of, load, rule
 from tests.suitcases import KEY, seal_folder
@@ -148,6 +149,15 @@ async def test_a_drive_is_settled_when_its_peer_has_answered_for_all_that_it_car
     assert (before[-1], story) == ("received", [*before, "settled"])
     assert any(text.startswith("Drive A07 was settled by nersc: it holds ") for text in told)
     assert (stakes.files, stakes.unconfirmed_files) == (3, 0)
+
+
+async def test_what_a_peer_could_not_read_is_given_up_by_its_number_alone_where_it_is_nowhere_else(sealed):
+    await refuse(sealed, "entry_unreadable", "entry_missing", "entry_differs")
+    await lay(sealed, sealed.stores.lookup("fast").root, {"top": CONTENTS["top"]}, store="fast", is_known=True)
+
+    with pytest.raises(Conflict, match="of 2 of them no other copy is known"):
+        await releasing.release(sealed, A07, lose=0, who="ana")
+    await releasing.release(sealed, A07, lose=2, who="ana")
 
 
 async def test_what_was_listed_and_not_read_fails_and_is_told_when_a_drive_is_given_up(site, tmp_path):

@@ -67,8 +67,8 @@ class Resting:
     checksum: Checksum
 
 
-def _rests_on(drive: DriveRecord, *more: Presence) -> tuple[ColumnElement[bool], ...]:
-    return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_((*_MAY_BE_GOOD, *more)))
+def _rests_on(drive: DriveRecord) -> tuple[ColumnElement[bool], ...]:
+    return (InstanceRow.store_id == drive.store_id, InstanceRow.presence.in_(_MAY_BE_GOOD))
 
 
 def _is_kept(copy: type[InstanceRow]) -> ColumnElement[bool]:
@@ -109,7 +109,8 @@ class Clearing(Repository):
         """What would be at stake if *drive* were wiped now, which *manifest* is of in its present round.
 
         Before it is sealed, what it holds is confirmed when a peer holds it, and each that it was loaded for. What it
-        has carried in vain waits for it no longer, as long as a good copy is here.
+        has carried in vain waits for it no longer, as long as a good copy is here: what a peer could not read is at
+        stake where it is nowhere else.
         """
         if manifest is None:
             confirmed = and_(_is_held_by(None), ~_is_waited_for())
@@ -118,7 +119,11 @@ class Clearing(Repository):
         is_safe = or_(_is_elsewhere_here(), _is_held_by(None))
         is_last = and_(~confirmed, ~is_safe)
         was_lost = drive.state is DriveState.LOST
-        rests = _rests_on(drive, *((Presence.MISSING,) if was_lost else ()))
+        may_stand = InstanceRow.presence.in_((*_MAY_BE_GOOD, *((Presence.MISSING,) if was_lost else ())))
+        rests = (
+            InstanceRow.store_id == drive.store_id,
+            or_(may_stand, and_(InstanceRow.presence == Presence.CORRUPT, is_last)),
+        )
         joined = select().select_from(InstanceRow).join(FileRow, FileRow.id == InstanceRow.file_id)
         sums = [
             func.coalesce(func.sum(case((condition, each), else_=0)), 0)
