@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 #: Parts that are read from the catalog at once.
 PARTS: Final = 16
 _PACK_LEVEL: Final = 1
-_KEYS: Final = ("name", "kind", "size", "checksum", "uploader", "origin")
 _ENCODE: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -146,17 +145,28 @@ def _refuse_unready(drive: DriveRecord) -> None:
 def listed(carried: Iterable[Carried]) -> tuple[bytes, tuple[Consigned, ...]]:
     """The lines for what a drive carries, compressed, and the transfers that they speak of. It takes a while."""
     files = tuple(carried)
-    uuids = _mint(len(files))
     lines: list[str] = []
+    consigned: list[Consigned] = []
     # Not by the model, which would check once more what was checked when it came in: there may be a million.
-    for name, each in zip(uuids, files, strict=True):
-        entry = {"uuid": name, **dict(zip(_KEYS, each[1:7], strict=True)), "created_at": each.created_at.isoformat()}
-        if each.listing is not None:
-            entry["members"] = [(member.path, member.size, member.hex) for member in unpack_members(each.listing)]
+    for uuid_, (file_id, name, kind, size, digest, uploader, origin, created_at, listing) in zip(
+        _mint(len(files)), files, strict=True
+    ):
+        entry = {
+            "uuid": uuid_,
+            "name": name,
+            "kind": kind,
+            "size": size,
+            "checksum": digest,
+            "uploader": uploader,
+            "origin": origin,
+            "created_at": created_at.isoformat(),
+        }
+        if listing is not None:
+            entry["members"] = [(member.path, member.size, member.hex) for member in unpack_members(listing)]
         lines.append(_ENCODE(entry))
+        consigned.append(Consigned(uuid_, file_id, size))
     lines.append("")
-    consigned = tuple(Consigned(name, each.file_id, each.size) for name, each in zip(uuids, files, strict=True))
-    return zlib.compress("\n".join(lines).encode(), _PACK_LEVEL), consigned
+    return zlib.compress("\n".join(lines).encode(), _PACK_LEVEL), tuple(consigned)
 
 
 def _mint(count: int) -> list[str]:

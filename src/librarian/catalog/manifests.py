@@ -239,7 +239,7 @@ class Manifests(Repository):
         )
         chosen: list[rows.Found] = []
         books: list[FileId] = []
-        for row in found:
+        for row in found.all():
             chosen.append(row)
             if row[-1]:
                 books.append(FileId(row.id))

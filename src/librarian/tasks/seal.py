@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from librarian.states import DriveState, RuleWay
 from librarian.stores import examining
 from librarian.stores.drive import at_place
 from librarian.tasks.base import Cadence, Task
+from librarian.tasks.lanes import cancel_all
 from librarian.wire.manifest import Head
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from librarian.catalog.manifests import Carried, Consigned, ManifestRecord
     from librarian.catalog.transaction import Transaction
     from librarian.keys import SigningKey
+    from librarian.names import FileId
     from librarian.site import Site
     from librarian.timing import Budget
     from librarian.wire.manifest import Seal as SealLine
@@ -94,12 +97,15 @@ class Seal(Task[Portion, Listed | Written]):
     async def _go_on(self, drive: DriveRecord, budget: Budget) -> int:
         await drives.look_at_round(drive)
         rounds = 0
-        while not budget.is_spent:
-            async with self.site.catalog.read() as tx:
-                portion = await self._next(tx, drive)
-            if portion is None:
-                return rounds
-            result = await self.carry_out(portion)
+        portion = await self._read(drive)
+        while portion is not None and not budget.is_spent:
+            # The next is read while this one is written down.
+            reading = asyncio.create_task(self._read_after(portion), name=f"seal: read {drive.name}")
+            try:
+                result = await self.carry_out(portion)
+                following = await reading
+            finally:
+                await cancel_all([reading])
             rounds += 1
             if isinstance(result, Written):
                 guard.step("manifest recorded")
@@ -108,7 +114,20 @@ class Seal(Task[Portion, Listed | Written]):
                 self.site.bells.ring("plug")
                 return rounds
             guard.step("portion listed")
+            portion = following or await self._read(drive)
         return rounds
+
+    async def _read(self, drive: DriveRecord) -> Portion | None:
+        async with self.site.catalog.read() as tx:
+            return await self._next(tx, drive)
+
+    async def _read_after(self, portion: Portion) -> Portion | None:
+        """What follows once *portion* is written down; None where nothing is left to be listed."""
+        if not portion.carried:
+            return None
+        async with self.site.catalog.read() as tx:
+            carried = await self._page(tx, portion.drive, after=portion.carried[-1].file_id)
+        return replace(portion, number=portion.number + 1, carried=carried) if carried else None
 
     async def _next(self, tx: Transaction, drive: DriveRecord) -> Portion | None:
         manifest = await tx.manifests.of(drive)
@@ -120,8 +139,11 @@ class Seal(Task[Portion, Listed | Written]):
             self.site.bells.ring("housekeeping")
             return None
         place = await tx.manifests.place(manifest.id)
-        carried = await tx.manifests.page(drive, after=place.after, files=FILES, members=MEMBERS)
+        carried = await self._page(tx, drive, after=place.after)
         return Portion(drive=drive, manifest=manifest, number=place.number, carried=carried)
+
+    async def _page(self, tx: Transaction, drive: DriveRecord, *, after: FileId) -> tuple[Carried, ...]:
+        return await tx.manifests.page(drive, after=after, files=FILES, members=MEMBERS)
 
     async def plan(self, tx: Transaction) -> Portion | None:
         """The next portion of a drive that is to be sealed."""
