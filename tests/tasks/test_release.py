@@ -265,6 +265,22 @@ async def test_what_is_known_nowhere_else_is_named_before_a_drive_is_wiped(seale
     assert [path.name for path in media.iterdir()] == [".librarian-store"]
 
 
+async def test_what_its_peer_has_lost_since_is_named_before_a_released_drive_is_wiped(sealed, media):
+    await confirm(sealed, *CONTENTS)
+    await releasing.release(sealed, A07, lose=0, who="ana")
+    await clear(sealed)
+    async with sealed.catalog.begin() as tx:
+        peer = await tx.peers.get(NERSC)
+        file = (await tx.files.named([FileName("top")]))[FileName("top")]
+        await tx.remote_instances.attest(
+            peer.id, [Attestation(file_id=file.id, store="tape", is_held=False, seq=9)], epoch=1
+        )
+
+    with pytest.raises(Conflict, match=r"of 1 file .* no other copy is known \(top\)"):
+        await releasing.reuse(sealed, A07, lose=0, who="ana")
+    await releasing.reuse(sealed, A07, lose=1, who="ana", dry_run=True)
+
+
 async def test_what_was_missing_on_a_drive_is_removed_once_it_is_wiped(sealed, media):
     await releasing.lose(sealed, A07, who="ana")
     await clear(sealed)

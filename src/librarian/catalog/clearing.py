@@ -178,10 +178,17 @@ class Clearing(Repository):
     ) -> Mapping[FileName, Kind]:
         """Of *names*, the files of which a good copy is known that is not on *drive*, here or at a peer.
 
-        *with_own*: and those that *drive* is known to carry, or to have carried until it was released.
+        *with_own*: and those that *drive* is known to carry, or to have carried until it was released: they were given
+        up then. Where another copy was known, which is good no more, nobody has given them up.
         """
         asked = self._table("asked", name=rows.TEXT)
         is_own = exists().where(InstanceRow.file_id == FileRow.id, InstanceRow.store_id == drive.store_id)
+        was_elsewhere = exists().where(
+            InstanceRow.file_id == FileRow.id,
+            InstanceRow.store_id != drive.store_id,
+            InstanceRow.presence != Presence.REMOVED,
+        )
+        was_held = exists().where(RemoteInstanceRow.file_id == FileRow.id)
         is_elsewhere = exists().where(
             InstanceRow.file_id == FileRow.id, InstanceRow.store_id != drive.store_id, _is_kept(InstanceRow)
         )
@@ -189,7 +196,7 @@ class Clearing(Repository):
         found = await self._connection.execute(
             select(FileRow.name, FileRow.kind)
             .join(asked, asked.c.name == FileRow.name)
-            .where(or_(is_elsewhere, is_held, *([is_own] if with_own else []))),
+            .where(or_(is_elsewhere, is_held, *([and_(is_own, ~was_elsewhere, ~was_held)] if with_own else []))),
             {"asked": rows.pack((name,) for name in names)},
         )
         return {FileName.trusted(row.name): Kind(row.kind) for row in found}
