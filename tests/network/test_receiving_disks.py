@@ -178,6 +178,21 @@ async def test_a_member_that_the_drive_does_not_give_back_is_told_and_travels_ag
     await sender.knows_copies_at(receiver, ALL)
 
 
+async def test_what_the_store_cannot_keep_is_no_fault_of_the_drive(opened_pair, mounts, tmp_path):
+    place = mounts.fat(tmp_path / "stick", tmp_path / "fat", mode=0o700)
+    async with opened_pair(at=place / "nersc") as (sender, receiver):
+        await sender.upload(FILES)
+        await sender.upload_book("obs/book", {"header": b"first light", "at 12:30": b"1" * 5000})
+        packed = await pack(sender, ALL, tmp_path / "drive", to="nersc")
+
+        begun = await receive(receiver, packed.root)
+        found = await done(receiver, begun["uuid"])
+        await shows(sender, ("received", 6, 1))
+
+        assert (found["held_files"], found["bad_files"]) == (6, 1)
+        assert [(name, code) for name, code, _ in await bad_of(receiver, begun["uuid"])] == [("obs/book", "bad_name")]
+
+
 async def test_a_drive_that_dies_while_it_is_read_condemns_nothing(pair, mounts, tmp_path, at_step, in_small_steps):
     sender, receiver = pair
     await sender.upload(FILES)

@@ -11,7 +11,7 @@ from librarian import guard, releasing, sealing
 from librarian.catalog.stopped import Selection
 from librarian.errors import Conflict
 from librarian.names import SiteName, StoreName
-from librarian.states import DueState, Reach
+from librarian.states import DriveState, DueState, Reach
 from librarian.stores import drive
 from librarian.tasks.clear import Clear
 from librarian.tasks.load import Load
@@ -93,6 +93,21 @@ async def test_what_is_sealed_for_one_peer_is_due_again_for_the_other(site, plug
     assert apart == {"east": DueState.LOADED, "west": DueState.DUE}
     again = {due.rule: (due.state, due.reason) for due in await dues_of(site, "a")}
     assert again == {"east": (DueState.LOADED, "on A07"), "west": (DueState.LOADED, "on A08")}
+
+
+async def test_a_full_drive_is_sealed_for_its_peer_although_its_rule_was_replaced(site, plugged):
+    await knows_nersc(site)
+    await hold(site, "a", b"truth")
+    await rule(site, "A*", peer="nersc")
+    await plugged("A07")
+    await load(site)
+    async with site.catalog.begin() as tx:
+        await tx.drives.advance((await tx.drives.get(A07)).id, to=DriveState.FULL, who="load")
+    await rule(site, "A*", peer="nersc", priority=1)
+    await load(site)
+    assert [due.state for due in await dues_of(site, "a")] == [DueState.DUE]
+
+    assert await sealing.begin(site, A07, peer=NERSC, who="ana") == ()
 
 
 @pytest.mark.parametrize("end", ["lost", "released"])

@@ -4,12 +4,13 @@ import json
 
 import pytest
 
-from librarian import guard, manifest, pairing, sealing
+from librarian import guard, manifest, pairing, releasing, sealing
 from librarian.errors import Conflict, NotFound, StoreUnavailable, WrongState
 from librarian.names import FileName, SiteName
 from librarian.states import DriveState, TransferState
 from librarian.stores import examining
 from librarian.stores.identity import Identity
+from librarian.tasks.seal import Seal
 from tests.carrying import (
     A07,
     CONTENTS,
@@ -201,3 +202,16 @@ async def test_every_line_is_of_the_public_form(loaded, media):
     first, *_, last = [json.loads(line) for line in (media / manifest.NAME).read_text().splitlines()]
     assert first["librarian_manifest"] == 1
     assert last["blake3"]
+
+
+async def test_a_drive_that_is_given_up_while_it_is_sealed_opens_no_transfer(loaded, media):
+    await sealing.begin(loaded, A07, peer=NERSC, who="ana", is_unasked=True)
+    portion = await Seal(loaded)._read(await drive_of(loaded))
+    await releasing.lose(loaded, A07, who="ana")
+
+    with pytest.raises(WrongState, match="given up meanwhile"):
+        await Seal(loaded).carry_out(portion)
+    await go_on_sealing(loaded)
+
+    assert await outgoing_of(loaded) == ()
+    assert not (media / manifest.NAME).exists()

@@ -167,6 +167,11 @@ class Drives(Repository):
         )
         return moved.first() is not None
 
+    async def pin(self, drive: DriveId, state: DriveState) -> bool:
+        """Whether *drive* is in *state*, which nobody changes before we commit."""
+        asked = select(DriveRow.id).where(DriveRow.id == drive, DriveRow.state == state.value)
+        return await self._connection.scalar(asked.with_for_update(read=True)) is not None
+
     async def begin_round(self, drive: DriveId, *, generation: int, who: str) -> bool:
         """*drive* was wiped, and loads again in its next round, bearing *generation*; False when it was not WIPING."""
         begun = await self._connection.execute(

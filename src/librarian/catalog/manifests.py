@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import exists, func, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from librarian.catalog import rows
+from librarian.catalog import due_totals, rows
 from librarian.catalog.columns import to_micros
 from librarian.catalog.files import FILE_COLUMNS
 from librarian.catalog.repository import Repository
@@ -26,7 +26,7 @@ from librarian.catalog.schema import (
     StoreRow,
 )
 from librarian.names import FileId, ManifestId, PeerId, SiteName, StoreName
-from librarian.states import DueState, Intent, Presence, TransferState
+from librarian.states import DueState, Intent, Presence, RuleWay, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -182,7 +182,9 @@ class Manifests(Repository):
         for peer in peers:
             is_for = exists().where(
                 CopyDueRow.peer_id == peer,
-                rows.one_of(CopyDueRow.state, DueState.LOADED),
+                # What a rule has come to ask for since the drive was full is on it as well.
+                rows.one_of(CopyDueRow.state, DueState.LOADED, DueState.DUE),
+                due_totals.is_of(RuleWay.CARRIED),
                 InstanceRow.file_id == CopyDueRow.file_id,
                 InstanceRow.store_id == drive.store_id,
                 *_IS_THERE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from librarian.errors import Unavailable
+from librarian.errors import LibrarianError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -37,8 +37,9 @@ class Flaw:
     reason: str
 
 
-#: Whole in staging, or bad on the drive, or not copied now: the drive is gone, or the store has no room.
-Poured = None | Flaw | Unavailable
+#: Whole in staging, or bad on the drive, or not copied: the drive is gone, or the store has no room (Unavailable), or
+#: can never keep it.
+Poured = None | Flaw | LibrarianError
 
 
 class Source(Protocol):

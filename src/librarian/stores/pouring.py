@@ -94,9 +94,6 @@ def _pour_one(here: Ground, item: Pouring, copier: Copier, drive_fd: int, ahead:
         return gone.refusal
     except OSError as error:
         refusal = here.refusal(error, f"copy '{item.name}' from a drive")
-        if not isinstance(refusal, Unavailable):
-            # Such a name can never stand here; no flaw of the drive, and nobody else's trouble.
-            return Flaw(damage=Damage.UNREADABLE, member=None, reason=refusal.message)
         if isinstance(refusal, NoRoom):
             parts.remove_tree(target, at=here.staging_fd, beat=here.trip.beat)
         return refusal

@@ -263,8 +263,11 @@ class Receive(Task[Copying, Copied]):
                     whole.append(transfer)
                 elif isinstance(poured, Flaw):
                     bad.append((transfer, poured.damage.value, _told(poured)))
-                else:
+                elif isinstance(poured, Unavailable):
                     obstacle = poured
+                else:
+                    # Nothing is wrong with the drive.
+                    bad.append((transfer, poured.code, poured.message))
         guard.step("copied but not recorded")
         return Copied(whole=whole, bad=bad, obstacle=obstacle)
 

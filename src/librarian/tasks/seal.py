@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from anyio import to_thread
 
 from librarian import drives, guard, pairing, sealing
-from librarian.errors import LibrarianError, StoreUnavailable
+from librarian.errors import LibrarianError, StoreUnavailable, WrongState
 from librarian.manifest import ManifestWriter
 from librarian.notifying import tell_of_drive
 from librarian.quantities import counted
@@ -119,7 +119,8 @@ class Seal(Task[Portion, Listed | Written]):
 
     async def _read(self, drive: DriveRecord) -> Portion | None:
         async with self.site.catalog.read() as tx:
-            return await self._next(tx, drive)
+            is_wanted = (await tx.drives.get(drive.name)).state is DriveState.SEALING
+            return await self._next(tx, drive) if is_wanted else None
 
     async def _read_after(self, portion: Portion) -> Portion | None:
         """What follows once *portion* is written down; None where nothing is left to be listed."""
@@ -191,8 +192,13 @@ class Seal(Task[Portion, Listed | Written]):
             return await tx.manifests.parts(manifest.id, first=first, limit=sealing.PARTS)
 
     async def record(self, tx: Transaction, plan: Portion, result: Listed | Written) -> None:
-        """Write the portion down; or that the drive is sealed."""
+        """Write the portion down; or that the drive is sealed.
+
+        Raises WrongState where the drive was given up while the portion was listed: nobody would end its transfers.
+        """
         if isinstance(result, Listed):
+            if not await tx.drives.pin(plan.drive.id, DriveState.SEALING):
+                raise WrongState(f"the drive '{plan.drive.name}' was given up meanwhile", remedy="See 'drive show'.")
             await tx.manifests.append(plan.manifest, number=plan.number, lines=result.lines, consigned=result.consigned)
             await self._unload(tx, plan)
             return
