@@ -119,7 +119,7 @@ def _conclude(terminal: Terminal, found: ManifestFile, *, bad: int, extra: int, 
     terminal.one(told, text="\n".join(lines))
     if bad:
         raise IntegrityError(
-            f"{counted(bad, 'file or member', 'files or members')} of drive '{head.drive}' not as sealed",
+            f"{counted(bad, 'file or member is', 'files or members are')} not as sealed on drive '{head.drive}'",
             remedy=_REMEDY,
         )
     if not is_the_drive:
