@@ -265,9 +265,8 @@ async def forget_alerts(tx: Transaction, names: Sequence[str]) -> None:
     causes = [differs_cause(peer, name) for peer in peers for name in names]
     well = [peer for peer in peers if (await tx.tallies.of(quarantined_subject(peer.id))).files == 0]
     causes += [quarantine_cause(peer) for peer in well]
-    carrying = [
-        each.id for each in (await tx.manifests.present()).values() if each.peer in {peer.name for peer in well}
-    ]
+    well_names = {peer.name for peer in well}
+    carrying = [each.id for each in (await tx.manifests.present()).values() if each.peer in well_names]
     causes += [unwanted_cause(drive) for drive in (await tx.manifests.drives_of(carrying)).values()]
     await tx.alerts.acknowledge(causes)
 

@@ -26,6 +26,15 @@ TOP = Path(__file__).parents[2]
 PASSWORD = "correct horse battery"
 #: When a test stops hoping; nothing waits for this to pass.
 PATIENCE = 90.0
+#: Of whatever was staged, until its row says that it is held.
+INGEST_STEPS = (
+    "claimed",
+    "half hashed",
+    "first barrier",
+    "k of n renames",
+    "second barrier",
+    "recorded but not answered",
+)
 DISK_BYTES = 192 * 1024**2
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.crash.conftest import RULE
-from tests.crash.harness import assert_sound, until
+from tests.crash.harness import INGEST_STEPS, assert_sound, until
 
 #: The steps that each site takes, in their order.
 STEPS = {
@@ -22,12 +22,7 @@ STEPS = {
         "directory made",
         "half copied",
         "notice applied but unacknowledged",
-        "claimed",
-        "half hashed",
-        "first barrier",
-        "k of n renames",
-        "second barrier",
-        "recorded but not answered",
+        *INGEST_STEPS,
     ),
 }
 NAME = "2026/11/book"

@@ -6,19 +6,14 @@ from pathlib import Path
 import pytest
 
 from librarian.checksum import Algorithm, measure_blocking
-from tests.crash.harness import until
+from tests.crash.harness import INGEST_STEPS, until
 
 STEPS = (
     "row written",
     "directory made",
     "half copied",
     "STAGED",
-    "claimed",
-    "half hashed",
-    "first barrier",
-    "k of n renames",
-    "second barrier",
-    "recorded but not answered",
+    *INGEST_STEPS,
 )
 LOSSES = [("kill", step) for step in STEPS] + [("power", step) for step in ("half copied", "STAGED", "first barrier")]
 NAME = "2026/11/book"

@@ -13,7 +13,7 @@ from librarian.wire.drives import DriveMade, DriveSealing, InitDrive, PackingSli
 from librarian.wire.journeys import DriveStatus
 from librarian.wire.peers import PeerList
 from librarian.wire.receptions import BadEntryPage, ReceiveDrive, ReceptionDescription
-from tests.crash.harness import CrashSite, all_gone, free_port, until
+from tests.crash.harness import INGEST_STEPS, CrashSite, all_gone, free_port, until
 
 STEPS = (
     "reception recorded",
@@ -23,12 +23,7 @@ STEPS = (
     "copied but not recorded",
     "STAGED",
     "drive read",
-    "claimed",
-    "half hashed",
-    "first barrier",
-    "k of n renames",
-    "second barrier",
-    "recorded but not answered",
+    *INGEST_STEPS,
 )
 #: Bytes are changed in it while it travels.
 SPOILT = "obs/3"

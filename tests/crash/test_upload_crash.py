@@ -4,19 +4,14 @@ import asyncio
 
 import pytest
 
-from tests.crash.harness import assert_sound
+from tests.crash.harness import INGEST_STEPS, assert_sound
 
 STEPS = (
     "row written",
     "directory made",
     "half copied",
     "STAGED",
-    "claimed",
-    "half hashed",
-    "first barrier",
-    "k of n renames",
-    "second barrier",
-    "recorded but not answered",
+    *INGEST_STEPS,
 )
 NAME = "2026/11/book"
 MEMBERS = [f"{NAME}/{member}" for member in ("flags", "header", "visdata")]

@@ -6,7 +6,7 @@ import os
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from librarian.names import LOST_AND_FOUND, RESERVED_PREFIX
+from librarian.stores import identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +38,7 @@ class Belongings:
             entries = sorted(found, key=lambda each: each.name)
         for each in entries:
             path = f"{folder}{each.name}"
-            is_ours = not folder and (path == LOST_AND_FOUND or path.startswith(RESERVED_PREFIX))
-            if is_ours or hash(path) in self._names:
+            if hash(path) in self._names or not (folder or identity.is_stray(path)):
                 continue
             is_folder = each.is_dir(follow_symlinks=False)
             if is_folder and path in self._folders:

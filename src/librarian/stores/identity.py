@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 from librarian.errors import RestoredCatalog, StoreUnavailable
-from librarian.names import LOST_AND_FOUND
+from librarian.names import LOST_AND_FOUND, RESERVED_PREFIX
 from librarian.stores import parts, places
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def check(found: Identity | None, *, expected_uuid: str, generation: int, store:
 
 def is_stray(name: str) -> bool:
     """Whether something called *name* at the top is neither ours nor what a fresh file system brings along."""
-    return not (name in _FRESH or name.startswith(".librarian"))
+    return not (name in _FRESH or name.startswith(RESERVED_PREFIX))
 
 
 def stray_in(root_fd: int) -> str | None:
