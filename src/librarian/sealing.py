@@ -8,7 +8,7 @@ import uuid
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from librarian import adopting, drives, guard, pairing
+from librarian import adopting, drives, guard, owing, pairing
 from librarian.catalog.manifests import Consigned
 from librarian.catalog.records import Happening
 from librarian.checksum import unpack_members
@@ -95,8 +95,9 @@ async def begin(
 
 async def _others(tx: Transaction, drive: DriveRecord, peer: Peer, *, is_unasked: bool) -> tuple[SiteName, ...]:
     rules = [rule for rule in await tx.rules.in_force() if rule.way is RuleWay.CARRIED]
-    asking = {rule.peer_id for rule in rules if rule.peer_id is not None}
-    found = await tx.manifests.loaded_for(drive, asking | {peer.id})
+    peers = {rule.peer_id for rule in rules if rule.peer_id is not None} | {peer.id}
+    asking = [rule.id for rule in rules if owing.takes(owing.policy_of(rule), drive.name)]
+    found = await tx.manifests.loaded_for(drive, peers, asking=asking)
     others = tuple(sorted(each.name for each in (await tx.peers.with_ids(found)).values() if each.id != peer.id))
     if peer.id not in found and not is_unasked:
         whose = f"; what is on it was loaded for {_listed(others)}" if others else ""

@@ -110,6 +110,20 @@ async def test_a_full_drive_is_sealed_for_its_peer_although_its_rule_was_replace
     assert await sealing.begin(site, A07, peer=NERSC, who="ana") == ()
 
 
+async def test_what_waits_for_other_drives_was_not_loaded_onto_this_one(site, plugged):
+    await knows_nersc(site)
+    await knows_nersc(site, "berkeley")
+    await hold(site, "a", b"truth")
+    await rule(site, "A07", name="east", peer="nersc")
+    await rule(site, "A08", name="west", peer="berkeley")
+    await plugged("A07")
+    await load(site)
+
+    with pytest.raises(Conflict, match="loaded for 'nersc'"):
+        await sealing.begin(site, A07, peer=SiteName("berkeley"), who="ana")
+    assert await sealing.begin(site, A07, peer=NERSC, who="ana") == ()
+
+
 @pytest.mark.parametrize("end", ["lost", "released"])
 async def test_what_was_on_a_drive_that_is_given_up_is_due_again_and_goes_onto_the_next(site, tmp_path, end):
     await knows_nersc(site)

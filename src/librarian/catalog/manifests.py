@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import exists, func, insert, literal, select, update
+from sqlalchemy import and_, exists, func, insert, literal, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from librarian.catalog import due_totals, rows
+from librarian.catalog import rows
 from librarian.catalog.columns import to_micros
 from librarian.catalog.files import FILE_COLUMNS
 from librarian.catalog.repository import Repository
@@ -26,7 +26,7 @@ from librarian.catalog.schema import (
     StoreRow,
 )
 from librarian.names import FileId, ManifestId, PeerId, SiteName, StoreName
-from librarian.states import DueState, Intent, Presence, RuleWay, TransferState
+from librarian.states import DueState, Intent, Presence, TransferState
 from librarian.timing import utc_now
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from librarian.catalog.drives import DriveId, DriveRecord
+    from librarian.names import RuleId
 
 _COLUMNS = (
     ManifestRow.id,
@@ -176,15 +177,19 @@ class Manifests(Repository):
         )
         return {ManifestId(row.id): StoreName.trusted(row.name) for row in found}
 
-    async def loaded_for(self, drive: DriveRecord, peers: Iterable[PeerId]) -> list[PeerId]:
-        """Of *peers* those for which something on *drive* was loaded that they have not confirmed."""
+    async def loaded_for(
+        self, drive: DriveRecord, peers: Iterable[PeerId], *, asking: Sequence[RuleId]
+    ) -> list[PeerId]:
+        """Of *peers* those for which something on *drive* was loaded that they have not confirmed.
+
+        So was what one of the rules *asking*, which name the drive, has come to ask for since it was full.
+        """
+        is_due = and_(rows.one_of(CopyDueRow.state, DueState.DUE), CopyDueRow.rule_id.in_(asking))
         found: list[PeerId] = []
         for peer in peers:
             is_for = exists().where(
                 CopyDueRow.peer_id == peer,
-                # What a rule has come to ask for since the drive was full is on it as well.
-                rows.one_of(CopyDueRow.state, DueState.LOADED, DueState.DUE),
-                due_totals.is_of(RuleWay.CARRIED),
+                or_(rows.one_of(CopyDueRow.state, DueState.LOADED), is_due),
                 InstanceRow.file_id == CopyDueRow.file_id,
                 InstanceRow.store_id == drive.store_id,
                 *_IS_THERE,

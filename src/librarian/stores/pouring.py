@@ -14,7 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from librarian import guard
-from librarian.errors import NoRoom, StoreUnavailable, Unavailable
+from librarian.errors import BadName, NoRoom, StoreUnavailable, TooLarge, Unavailable
 from librarian.states import Damage, Kind
 from librarian.stores import parts, places
 from librarian.stores.base import Barrier
@@ -96,7 +96,10 @@ def _pour_one(here: Ground, item: Pouring, copier: Copier, drive_fd: int, ahead:
         refusal = here.refusal(error, f"copy '{item.name}' from a drive")
         if isinstance(refusal, NoRoom):
             parts.remove_tree(target, at=here.staging_fd, beat=here.trip.beat)
-        return refusal
+        if isinstance(refusal, Unavailable | BadName | TooLarge):
+            return refusal
+        # Something is wrong with the store, for which neither the drive nor its sender is to pay.
+        return StoreUnavailable(refusal.message, remedy=refusal.remedy)
     return None
 
 
